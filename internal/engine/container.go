@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"context"
+	"github.com/moby/moby/api/types/container"
+	networktypes "github.com/moby/moby/api/types/network"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"io"
+	"net"
+	"time"
+)
+
+// ContainerCreate is the decoded POST /containers/create.
+type ContainerCreate struct {
+	Name     string
+	Platform *ocispec.Platform // nil: the host's
+	Config   *container.Config
+	Host     *container.HostConfig
+	Network  *networktypes.NetworkingConfig
+}
+
+// ContainerList are the options of GET /containers/json.
+type ContainerList struct {
+	All     bool
+	Limit   int // 0: no limit
+	Size    bool
+	Filters Filters
+}
+
+// ContainerLogs are the options of GET /containers/{id}/logs.
+type ContainerLogs struct {
+	Stdout, Stderr bool
+	Follow         bool
+	Timestamps     bool
+	Details        bool
+	Tail           int       // -1: all
+	Since, Until   time.Time // zero: unbounded
+}
+
+// Attach are the options of POST /containers/{id}/attach.
+type Attach struct {
+	Stream                bool
+	Stdin, Stdout, Stderr bool
+	Logs                  bool
+	DetachKeys            string // "": ctrl-p,ctrl-q
+}
+
+// Conn is a hijacked connection. Read gives what the client sends, CloseWrite
+// ends our side. Output without a TTY is written in stdcopy frames.
+type Conn interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// Containers is the container noun. id is a full ID, a unique ID prefix or a
+// name. Errors carry errs kinds and Docker's message text.
+type Containers interface {
+	Create(ctx context.Context, req ContainerCreate) (container.CreateResponse, error)
+	Start(ctx context.Context, id string) error
+	// Stop's signal "" is the container's stop signal; nil timeout (seconds) its stop timeout.
+	Stop(ctx context.Context, id, signal string, timeout *int) error
+	Restart(ctx context.Context, id, signal string, timeout *int) error
+	Kill(ctx context.Context, id, signal string) error
+	Pause(ctx context.Context, id string) error
+	Unpause(ctx context.Context, id string) error
+	Rename(ctx context.Context, id, name string) error
+	Remove(ctx context.Context, id string, force, volumes bool) error
+	// Wait returns at once with a channel that gives one answer.
+	Wait(ctx context.Context, id string, cond container.WaitCondition) (<-chan container.WaitResponse, error)
+	Inspect(ctx context.Context, id string, size bool) (container.InspectResponse, error)
+	List(ctx context.Context, opts ContainerList) ([]container.Summary, error)
+	// Logs writes to the stream that open returns; open is called once, when
+	// nothing can fail any more with a status. tty tells the framing.
+	Logs(ctx context.Context, id string, opts ContainerLogs, open func(tty bool) io.Writer) error
+	// Attach calls hijack once the container is found and attachable, then
+	// copies until either side ends.
+	Attach(ctx context.Context, id string, opts Attach, hijack func(tty bool) (Conn, error)) error
+	Resize(ctx context.Context, id string, height, width uint16) error
+	Top(ctx context.Context, id string, psArgs string) (container.TopResponse, error)
+	Update(ctx context.Context, id string, cfg container.UpdateConfig) (container.UpdateResponse, error)
+	Prune(ctx context.Context, filters Filters) (container.PruneReport, error)
+	// Stats gives one sample; the API layer paces the stream.
+	Stats(ctx context.Context, id string) (container.StatsResponse, error)
+}
+
+// Execs is the exec noun.
+type Execs interface {
+	Create(ctx context.Context, containerID string, req container.ExecCreateRequest) (execID string, err error)
+	// Start runs the exec. Detached, hijack is not called.
+	Start(ctx context.Context, execID string, req container.ExecStartRequest, hijack func(tty bool) (Conn, error)) error
+	Inspect(ctx context.Context, execID string) (container.ExecInspectResponse, error)
+	Resize(ctx context.Context, execID string, height, width uint16) error
+}

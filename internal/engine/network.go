@@ -1,0 +1,60 @@
+package engine
+
+import (
+	"context"
+	networktypes "github.com/moby/moby/api/types/network"
+	"net/netip"
+	"os"
+)
+
+// Networks is the network noun.
+type Networks interface {
+	List(ctx context.Context, filters Filters) ([]networktypes.Summary, error)
+	Inspect(ctx context.Context, id string) (networktypes.Inspect, error)
+}
+
+// NetworkRequest asks for a container's network at start.
+type NetworkRequest struct {
+	ContainerID string
+	Name        string // without the slash
+	Hostname    string
+	Mode        string // "bridge" or another network's name or ID; never host, none or container:
+	Endpoints   map[string]*networktypes.EndpointSettings
+	Exposed     networktypes.PortSet
+	Bindings    networktypes.PortMap
+	PublishAll  bool
+	Sysctls     map[string]string // net.* only
+}
+
+// Sandbox is a container's network, ready: a namespace with configured
+// interfaces, routes and published ports.
+type Sandbox struct {
+	// NS is the namespace. It lives as long as a process or this file keeps it;
+	// the receiver closes it once the container's init has joined.
+	NS        *os.File
+	Endpoints map[string]*networktypes.EndpointSettings // by network name, operational data filled
+	Ports     networktypes.PortMap                      // with the host ports really used
+	DNS       []netip.Addr                              // for resolv.conf; empty: the host's
+}
+
+// Sandboxes is what containers need of the network. Unknown networks are
+// errs.NotFound "network X not found"; a taken port is errs.Internal with
+// Docker's "port is already allocated" text.
+type Sandboxes interface {
+	// Check tells whether the network exists, before a container is created.
+	Check(ctx context.Context, mode string) error
+	Attach(ctx context.Context, req NetworkRequest) (*Sandbox, error)
+	// Detach frees addresses and ports; idempotent.
+	Detach(ctx context.Context, containerID string) error
+	// Restore tells the network at daemon start which containers live with
+	// which settings. Everything else that an earlier daemon left is removed.
+	Restore(ctx context.Context, live []LiveSandbox) error
+}
+
+// LiveSandbox is the network of a container that outlived its daemon.
+type LiveSandbox struct {
+	ContainerID string
+	Pid         int // /proc/<pid>/ns/net is the namespace
+	Endpoints   map[string]*networktypes.EndpointSettings
+	Ports       networktypes.PortMap
+}

@@ -1,0 +1,32 @@
+package engine
+
+import (
+	"context"
+	volumetypes "github.com/moby/moby/api/types/volume"
+)
+
+// Volumes is the volume noun.
+type Volumes interface {
+	Create(ctx context.Context, req volumetypes.CreateRequest) (volumetypes.Volume, error)
+	List(ctx context.Context, filters Filters) (volumetypes.ListResponse, error)
+	Inspect(ctx context.Context, name string) (volumetypes.Volume, error)
+	Remove(ctx context.Context, name string, force bool) error
+	Prune(ctx context.Context, filters Filters) (volumetypes.PruneReport, error)
+}
+
+// VolumeMounts is what containers need of volumes.
+type VolumeMounts interface {
+	// Ensure creates the volume unless it exists, and returns its host path.
+	// name "" makes an anonymous volume with a generated name.
+	Ensure(ctx context.Context, name, driver string, labels, opts map[string]string) (VolumeRef, error)
+	// Remove removes a volume that was made for a container; a missing one is no error.
+	RemoveAnonymous(ctx context.Context, name string) error
+}
+
+// VolumeRef names a volume and where it is on the host.
+type VolumeRef struct {
+	Name, Driver, Path string
+	// Fresh: the volume is empty and has not been mounted yet, so the image's
+	// content at the mount point is copied into it, as Docker does.
+	Fresh bool
+}

@@ -1,0 +1,109 @@
+package oci
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Options configure a Runtime.
+type Options struct {
+	// Root holds one directory per container with its state; volatile
+	// (a tmpfs such as /run/gantry/runtime).
+	Root string
+	// SystemdCgroup selects the systemd cgroup driver (runc's --systemd-cgroup).
+	SystemdCgroup bool
+	Log           *slog.Logger
+}
+
+// RootfsMount is one mount(2) that the container's init performs in its own
+// mount namespace before anything else, so that no host-visible mount exists
+// that a crash could leak. Target is relative to nothing: it is always the
+// spec's root path.
+type RootfsMount struct {
+	Type    string   // "overlay", "bind"
+	Source  string   // mount(2) source
+	Options []string // as containerd's mount.Mount: flags and data mixed
+}
+
+// IO are the standard streams of a process without a terminal. A nil file
+// means /dev/null. The files stay the caller's to close.
+type IO struct {
+	Stdin, Stdout, Stderr *os.File
+}
+
+// CreateOptions describe one container to create.
+type CreateOptions struct {
+	Bundle string      // absolute directory
+	Spec   *specs.Spec // nil: read Bundle/config.json
+	// RootfsMounts are mounted on Spec.Root.Path inside the container's mount namespace.
+	RootfsMounts []RootfsMount
+	// Netns, if set, is the network namespace to join, whatever the spec says.
+	Netns *os.File
+	IO    IO
+	// ConsoleSocket receives the terminal's master (runc's --console-socket).
+	// Empty and Spec.Process.Terminal set: Process.Console holds the master.
+	ConsoleSocket string
+	PreserveFDs   []*os.File // become fd 3, 4, … of the process
+	NoPivot       bool
+	NoNewKeyring  bool
+}
+
+// ExecOptions describe one additional process.
+type ExecOptions struct {
+	Process       *specs.Process
+	IO            IO
+	ConsoleSocket string
+	PreserveFDs   []*os.File
+	Cgroup        string // sub-cgroup, runc's --cgroup; empty: the container's
+	IgnorePaused  bool
+}
+
+// Process is a started child. The caller owns PidFD and Console and must reap Pid.
+type Process struct {
+	Pid     int
+	PidFD   *os.File
+	Console *os.File // terminal master; nil without terminal
+}
+
+// Exported operations of Runtime and Container that the supervisor relies on:
+//
+//	New(Options) (*Runtime, error)
+//	(*Runtime).Create(ctx, id, CreateOptions) (*Container, *Process, error)
+//	    the container is set up, its program waits for Start
+//	(*Runtime).Run(ctx, id, CreateOptions) (*Container, *Process, error)
+//	    Create and Start fused, without the second rendezvous; the fast path
+//	(*Runtime).Load(id) (*Container, error)      errs.NotFound if unknown
+//	(*Runtime).List() ([]*Container, error)
+//	(*Container).Start(ctx) error
+//	(*Container).Exec(ctx, ExecOptions) (*Process, error)
+//	(*Container).Signal(ctx, unix.Signal, all bool) error
+//	(*Container).Pause(ctx) / Resume(ctx) error
+//	(*Container).State() (specs.State, error)
+//	(*Container).Update(ctx, *specs.LinuxResources) error
+//	(*Container).Stats() (*cgroups.Stats, error)
+//	(*Container).Pids() ([]int, error)
+//	(*Container).OOMKilled() bool                (asked after exit, before Delete)
+//	(*Container).Delete(ctx, force bool) error   idempotent; removes cgroups and state
+//
+// A program that is missing gives an *ExecError of kind errs.NotFound (127 in
+// the CLI), one that cannot be executed an *ExecError of kind
+// errs.Permission (126).
+
+// ExecError says that the container's program itself could not be started.
+type ExecError struct {
+	Program string
+	Err     error
+}
+
+// Error reads as runc's does, since people and scripts match on it.
+func (e *ExecError) Error() string { return "exec: " + quote(e.Program) + ": " + e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *ExecError) Unwrap() error { return e.Err }
+
+func quote(s string) string { return "\"" + s + "\"" }
+
+var _ = context.Background
