@@ -1,0 +1,146 @@
+package testenv
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// TB is what this package needs of a *testing.T, *testing.B or *testing.F.
+type TB interface {
+	Helper()
+	Name() string
+	Skipf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Cleanup(func())
+	TempDir() string
+}
+
+// Feature is something that a machine has or lacks. A probe runs once per
+// process and names what is missing.
+type Feature struct {
+	name  string
+	probe func() error
+}
+
+// Need skips the test unless the machine has all features. The reason has the
+// form "needs X: cause"; the test report accepts only those that it knows.
+func Need(t TB, features ...Feature) {
+	t.Helper()
+	for _, f := range features {
+		if err := f.probe(); err != nil {
+			t.Skipf("needs %s: %v", f.name, err)
+		}
+	}
+}
+
+// Has tells whether the machine has the feature.
+func Has(f Feature) bool { return f.probe() == nil }
+
+// Root is the effective user 0.
+var Root = Feature{"root", func() error {
+	if uid := os.Geteuid(); uid != 0 {
+		return fmt.Errorf("the user is %d", uid)
+	}
+	return nil
+}}
+
+// Overlay is the overlay file system.
+var Overlay = Feature{"overlayfs", sync.OnceValue(func() error {
+	data, err := os.ReadFile("/proc/filesystems")
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(strings.Fields(string(data)), "overlay") {
+		return errors.New("the kernel does not list it")
+	}
+	return nil
+})}
+
+// CgroupV1 is a mounted hierarchy of version 1.
+var CgroupV1 = Feature{"cgroup v1", sync.OnceValue(func() error {
+	if cgroupPure() {
+		return errors.New("only cgroup v2 is mounted")
+	}
+	return nil
+})}
+
+// CgroupV2 is a pure version 2 hierarchy at /sys/fs/cgroup.
+var CgroupV2 = Feature{"cgroup v2", sync.OnceValue(func() error {
+	if !cgroupPure() {
+		return errors.New("/sys/fs/cgroup is not a cgroup2 mount")
+	}
+	return nil
+})}
+
+func cgroupPure() bool {
+	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+	return err == nil
+}
+
+// UserNS, NetNS and PIDNS are namespaces that the test may create.
+var (
+	UserNS = namespace("user namespaces", syscall.CLONE_NEWUSER)
+	NetNS  = namespace("network namespaces", syscall.CLONE_NEWNET)
+	PIDNS  = namespace("pid namespaces", syscall.CLONE_NEWPID)
+)
+
+func namespace(name string, flag uintptr) Feature {
+	return Feature{name, sync.OnceValue(func() error {
+		cmd := exec.Command("/bin/true")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flag}
+		return cmd.Run()
+	})}
+}
+
+// Capability is an effective capability of this process, by its number in
+// linux/capability.h.
+func Capability(name string, number uint) Feature {
+	return Feature{name, sync.OnceValue(func() error {
+		data, err := os.ReadFile("/proc/self/status")
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(data)) {
+			hex, ok := strings.CutPrefix(line, "CapEff:")
+			if !ok {
+				continue
+			}
+			set, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
+			if err != nil {
+				return err
+			}
+			if set&(1<<number) == 0 {
+				return errors.New("not in the effective set")
+			}
+			return nil
+		}
+		return errors.New("no CapEff in /proc/self/status")
+	})}
+}
+
+// SysResource is CAP_SYS_RESOURCE: raising hard limits, lowering oom_score_adj.
+var SysResource = Capability("CAP_SYS_RESOURCE", 24)
+
+// Tool is a program on PATH or at an absolute path.
+func Tool(name string) Feature {
+	return Feature{"program " + name, func() error {
+		_, err := exec.LookPath(name)
+		return err
+	}}
+}
+
+// File is an existing file, device or directory.
+func File(path string) Feature {
+	return Feature{"file " + path, func() error {
+		_, err := os.Stat(path)
+		return err
+	}}
+}
