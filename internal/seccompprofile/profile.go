@@ -7,9 +7,6 @@
 package seccompprofile
 
 import (
-	"encoding/json"
-	"errors"
-
 	"github.com/moby/profiles/seccomp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -29,10 +26,6 @@ func Default(spec *specs.Spec) (*specs.LinuxSeccomp, error) {
 func Load(profileJSON []byte, spec *specs.Spec) (*specs.LinuxSeccomp, error) {
 	cfg, err := seccomp.LoadProfile(string(profileJSON), withCapabilities(spec))
 	if err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			return nil, errs.New(errs.InvalidArgument, "%w (at byte %d)", err, syntax.Offset)
-		}
 		return nil, errs.Wrap(errs.InvalidArgument, err)
 	}
 	return cfg, nil

@@ -15,22 +15,22 @@ const (
 )
 
 // call emits the rules of one call: the first whose conditions hold decides.
-func (b *builder) call(a architecture, rules []numbered, def target) target {
+func (b *builder) call(a architecture, rules []rule, def target) target {
 	for _, r := range rules {
-		if len(r.rule.conds) == 0 {
-			return returns(r.rule.action)
+		if len(r.conds) == 0 {
+			return returns(r.action)
 		}
 	}
 	next := def
 	for end := len(rules); end > 0; {
 		start := end - 1
-		for start > 0 && joinable(rules[start-1].rule, rules[end-1].rule) {
+		for start > 0 && joinable(rules[start-1], rules[end-1]) {
 			start--
 		}
-		if joinable(rules[start].rule, rules[end-1].rule) {
+		if joinable(rules[start], rules[end-1]) {
 			next = b.joined(a, rules[start:end], next)
 		} else {
-			next = b.conjunction(a, rules[start].rule, next)
+			next = b.conjunction(a, rules[start], next)
 		}
 		end = start
 	}
@@ -46,15 +46,15 @@ func joinable(x, y rule) bool {
 }
 
 // joined emits one search for several rules on the same argument.
-func (b *builder) joined(a architecture, rules []numbered, next target) target {
+func (b *builder) joined(a architecture, rules []rule, next target) target {
 	f := steps{{0, next}}
 	for i := len(rules) - 1; i >= 0; i-- { // the first rule goes on top
-		r := rules[i].rule
+		r := rules[i]
 		for _, s := range r.conds[0].spans(a.top()) {
 			f = f.overlay(s, returns(r.action))
 		}
 	}
-	return b.argument(a, rules[0].rule.conds[0].arg, f)
+	return b.argument(a, rules[0].conds[0].arg, f)
 }
 
 // conjunction emits a rule all of whose conditions must hold.

@@ -1,7 +1,6 @@
 package seccomp
 
 import (
-	"cmp"
 	"math"
 	"slices"
 
@@ -21,9 +20,10 @@ type profile struct {
 
 // entry is a rule for one call of the tables.
 type entry struct {
-	row  int
-	name string
-	rule rule
+	row    int // -1: only a multiplexed call
+	mux    muxed
+	hasMux bool
+	rule   rule
 	// redundant: the default action says the same. Such a rule adds nothing,
 	// but shows that the profile's author knew the call.
 	redundant bool
@@ -94,13 +94,13 @@ func (p *profile) add(call specs.LinuxSyscall) error {
 	if err != nil {
 		return err
 	}
+	alternatives, err := parseConditions(call.Args)
+	if err != nil {
+		return err
+	}
 	for _, name := range call.Names {
 		if name == "" {
 			return errs.New(errs.InvalidArgument, "empty string is not a valid syscall")
-		}
-		alternatives, err := parseConditions(name, call.Args)
-		if err != nil {
-			return err
 		}
 		if act == unix.SECCOMP_RET_USER_NOTIF {
 			// Container init writes the listener's descriptor to its parent
@@ -110,14 +110,18 @@ func (p *profile) add(call specs.LinuxSyscall) error {
 			}
 			p.flags |= flagNotify
 		}
-		row, known := lookupSyscall(name)
-		if _, mux := lookupMux(name); !known && !mux {
+		e := entry{redundant: act == p.def}
+		var known bool
+		e.mux, e.hasMux = lookupMux(name)
+		if e.row, known = lookupSyscall(name); !known {
+			e.row = -1
+		}
+		if !known && !e.hasMux {
 			continue
-		} else if !known {
-			row = -1
 		}
 		for _, conds := range alternatives {
-			p.entries = append(p.entries, entry{row, name, rule{act, conds}, act == p.def})
+			e.rule = rule{act, conds}
+			p.entries = append(p.entries, e)
 		}
 	}
 	return nil
@@ -131,32 +135,39 @@ func (a architecture) number(row int) (uint32, bool) {
 	return uint32(syscallNumbers[row][a.column]) | a.bit, true
 }
 
-// numbered is a rule for a call number.
-type numbered struct {
-	nr   uint32
-	rule rule
-}
+// numbered orders rules by call number and, for one call, as in the profile:
+// the number is in the upper half, the rule's index in the lower.
+type numbered uint64
 
-// rulesFor gives the rules by number, in profile order for each, and the
-// numbers that the profile mentions at all.
-func (p *profile) rulesFor(a architecture) (rules []numbered, mentioned []uint32) {
+func (n numbered) nr() uint32 { return uint32(n >> 32) }
+
+// rulesFor gives an architecture's rules with their order, and the numbers
+// that the profile mentions at all.
+func (p *profile) rulesFor(a architecture) (order []numbered, rules []rule, mentioned []uint32) {
+	order = make([]numbered, 0, len(p.entries))
+	rules = make([]rule, 0, len(p.entries))
+	mentioned = make([]uint32, 0, len(p.entries))
+	put := func(nr uint32, r rule) {
+		order = append(order, numbered(nr)<<32|numbered(len(rules)))
+		rules = append(rules, r.on(a))
+	}
 	for _, e := range p.entries {
 		if nr, ok := a.number(e.row); ok {
 			mentioned = append(mentioned, nr)
 			if !e.redundant {
-				rules = append(rules, numbered{nr, e.rule.on(a)})
+				put(nr, e.rule)
 			}
 		}
-		if m, ok := lookupMux(e.name); ok && !e.redundant {
-			row, _ := lookupSyscall(m.via)
+		if e.hasMux && !e.redundant {
+			row, _ := lookupSyscall(e.mux.via)
 			nr, exists := a.number(row)
-			if r, ok := m.rule(e.rule); ok && exists {
-				rules = append(rules, numbered{nr, r.on(a)})
+			if r, ok := e.mux.rule(e.rule); ok && exists {
+				put(nr, r)
 			}
 		}
 	}
-	slices.SortStableFunc(rules, func(x, y numbered) int { return cmp.Compare(x.nr, y.nr) })
-	return rules, mentioned
+	slices.Sort(order)
+	return order, rules, mentioned
 }
 
 // on gives the rule as the architecture sees it, without conditions that
@@ -203,7 +214,7 @@ func (p *profile) emit(b *builder) error {
 	for i, audit := range audits {
 		next = b.branch(unix.BPF_JEQ, audit, starts[i], next)
 	}
-	if next.ret {
+	if next.returns() {
 		next = target{label: b.place(next)} // kills whatever is called
 	}
 	b.load(offsetArch, next)
@@ -254,31 +265,37 @@ func (p *profile) x86Pieces(b *builder) []piece {
 
 // pieces maps an architecture's call numbers to what becomes of them.
 func (p *profile) pieces(b *builder, a architecture) []piece {
-	rules, mentioned := p.rulesFor(a)
+	order, rules, mentioned := p.rulesFor(a)
 	def := returns(p.def)
-	out := []piece{{0, def}}
-	put := func(nr uint32, t target) {
-		if last := &out[len(out)-1]; last.start == nr {
-			last.t = t
-		} else {
-			out = append(out, piece{nr, t})
+	out := append(make([]piece, 0, 128), piece{0, def})
+	group := make([]rule, 0, 64)
+	for len(order) > 0 {
+		nr := order[0].nr()
+		group = group[:0]
+		for len(order) > 0 && order[0].nr() == nr {
+			group = append(group, rules[uint32(order[0])])
+			order = order[1:]
 		}
-		if nr < math.MaxUint32 {
-			out = append(out, piece{nr + 1, def})
-		}
-	}
-	for len(rules) > 0 {
-		nr, n := rules[0].nr, 1
-		for n < len(rules) && rules[n].nr == nr {
-			n++
-		}
-		put(nr, b.call(a, rules[:n], def))
-		rules = rules[n:]
+		out = put(out, nr, b.call(a, group, def), def)
 	}
 	if permissive(p.def) || len(mentioned) == 0 {
 		return out
 	}
 	return unknownCalls(a, out, mentioned)
+}
+
+// put lets one number, greater than those put before, lead to t.
+func put(out []piece, nr uint32, t, def target) []piece {
+	if last := len(out) - 1; out[last].start == nr {
+		out = out[:last]
+	}
+	if len(out) == 0 || out[len(out)-1].t != t {
+		out = append(out, piece{nr, t})
+	}
+	if nr < math.MaxUint32 && t != def {
+		out = append(out, piece{nr + 1, def})
+	}
+	return out
 }
 
 // unknownCalls lets the numbers above the greatest mentioned one lead to ENOSYS.

@@ -8,12 +8,15 @@ import (
 
 // target is where control goes: to a return value or to emitted code.
 type target struct {
-	ret   bool
-	value uint32 // the return value
-	label int    // index in builder.rev
+	value uint32 // the return value, if label is noLabel
+	label int32  // index in builder.rev
 }
 
-func returns(value uint32) target { return target{ret: true, value: value} }
+const noLabel = -1
+
+func returns(value uint32) target { return target{value: value, label: noLabel} }
+
+func (t target) returns() bool { return t.label == noLabel }
 
 // piece is a step of a function over 32-bit values: from start up to the next
 // piece's start, control goes to t. The first piece starts at 0.
@@ -26,8 +29,8 @@ type piece struct {
 // is known when it is emitted: BPF jumps only forwards.
 type builder struct {
 	rev         []unix.SockFilter // reversed: the last instruction first
-	rets        map[uint32]int    // nearest copy of a return
-	trampolines map[int]int       // nearest jump to a label that is far away
+	rets        map[uint32]int32  // nearest copy of a return
+	trampolines map[int32]int32   // nearest jump to a label that is far away
 }
 
 // reach is the longest distance, in instructions, that a new conditional jump
@@ -36,20 +39,23 @@ type builder struct {
 const reach = 250
 
 func newBuilder() *builder {
-	return &builder{rets: map[uint32]int{}, trampolines: map[int]int{}}
+	return &builder{
+		rev:  make([]unix.SockFilter, 0, 512),
+		rets: map[uint32]int32{}, trampolines: map[int32]int32{},
+	}
 }
 
 func (b *builder) emit(in unix.SockFilter) target {
 	b.rev = append(b.rev, in)
-	return target{label: len(b.rev) - 1}
+	return target{label: int32(len(b.rev) - 1)}
 }
 
 // offset is the jump offset from the next emitted instruction to a label.
-func (b *builder) offset(label int) int { return len(b.rev) - label - 1 }
+func (b *builder) offset(label int32) int { return len(b.rev) - int(label) - 1 }
 
 // place gives a label for t within reach of a conditional jump.
-func (b *builder) place(t target) int {
-	if t.ret {
+func (b *builder) place(t target) int32 {
+	if t.returns() {
 		if l, ok := b.rets[t.value]; ok && b.offset(l) <= reach {
 			return l
 		}
@@ -68,7 +74,7 @@ func (b *builder) place(t target) int {
 	return l
 }
 
-func (b *builder) jump(label int) target {
+func (b *builder) jump(label int32) target {
 	return b.emit(unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(b.offset(label))})
 }
 
@@ -86,7 +92,7 @@ func (b *builder) branch(op uint16, k uint32, yes, no target) target {
 
 // load emits the load of a word of seccomp_data, then next. A return needs none.
 func (b *builder) load(offset uint32, next target) target {
-	if next.ret {
+	if next.returns() {
 		return next
 	}
 	b.fallthroughTo(next)
@@ -95,7 +101,7 @@ func (b *builder) load(offset uint32, next target) target {
 
 // and emits the masking of the loaded word, then next.
 func (b *builder) and(mask uint32, next target) target {
-	if next.ret {
+	if next.returns() {
 		return next
 	}
 	b.fallthroughTo(next)
@@ -103,14 +109,15 @@ func (b *builder) and(mask uint32, next target) target {
 }
 
 func (b *builder) fallthroughTo(next target) {
-	if next.label != len(b.rev)-1 {
+	if int(next.label) != len(b.rev)-1 {
 		b.jump(next.label)
 	}
 }
 
 // tree emits a binary search for the loaded word. pieces is not empty.
-func (b *builder) tree(pieces []piece) target {
-	pieces = merge(pieces)
+func (b *builder) tree(pieces []piece) target { return b.search(merge(pieces)) }
+
+func (b *builder) search(pieces []piece) target {
 	switch n := len(pieces); {
 	case n == 1:
 		return pieces[0].t
@@ -118,15 +125,15 @@ func (b *builder) tree(pieces []piece) target {
 		return b.branch(unix.BPF_JEQ, pieces[1].start, pieces[1].t, pieces[0].t)
 	default:
 		mid := n / 2
-		high := b.tree(pieces[mid:])
-		low := b.tree(pieces[:mid])
+		high := b.search(pieces[mid:])
+		low := b.search(pieces[:mid])
 		return b.branch(unix.BPF_JGE, pieces[mid].start, high, low)
 	}
 }
 
 // merge joins neighbours with the same target.
 func merge(pieces []piece) []piece {
-	out := pieces[:0:0]
+	out := make([]piece, 0, len(pieces))
 	for _, p := range pieces {
 		if n := len(out); n == 0 || out[n-1].t != p.t {
 			out = append(out, p)
@@ -149,7 +156,7 @@ func (f steps) overlay(s span, t target) steps {
 	// after is the first step that starts beyond the span; the one before it
 	// goes on behind the span.
 	after := sort.Search(len(f), func(i int) bool { return f[i].start > s.to })
-	out := append(steps(nil), f[:first]...)
+	out := append(make(steps, 0, len(f)+2), f[:first]...)
 	out = append(out, step{s.from, t})
 	if next := s.to + 1; next != 0 && (after == len(f) || f[after].start != next) {
 		out = append(out, step{next, f[after-1].t})

@@ -31,7 +31,7 @@ type rule struct {
 // or, if an argument is compared twice, one list for each comparison. The
 // latter is how runc has read such profiles ever since and what ranges in
 // people's profiles are written for.
-func parseConditions(name string, args []specs.LinuxSeccompArg) ([][]condition, error) {
+func parseConditions(args []specs.LinuxSeccompArg) ([][]condition, error) {
 	if len(args) == 0 {
 		return [][]condition{nil}, nil
 	}
@@ -40,7 +40,7 @@ func parseConditions(name string, args []specs.LinuxSeccompArg) ([][]condition, 
 	conds := make([]condition, 0, len(args))
 	for _, a := range args {
 		if a.Index >= maxArgs {
-			return nil, errs.New(errs.InvalidArgument, "seccomp rule for %s: argument index %d: system calls have at most %d arguments", name, a.Index, maxArgs)
+			return nil, errs.New(errs.InvalidArgument, "seccomp argument index %d: system calls have at most %d arguments", a.Index, maxArgs)
 		}
 		twice = twice || seen[a.Index]
 		seen[a.Index] = true
