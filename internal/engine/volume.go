@@ -19,7 +19,10 @@ type VolumeMounts interface {
 	// Ensure creates the volume unless it exists, and returns its host path.
 	// name "" makes an anonymous volume with a generated name.
 	Ensure(ctx context.Context, name, driver string, labels, opts map[string]string) (VolumeRef, error)
-	// Remove removes a volume that was made for a container; a missing one is no error.
+	// CopyUp fills a fresh volume with what the image has at path. rootfd is a
+	// directory handle of the container's root file system.
+	CopyUp(ctx context.Context, rootfd int, path, volumePath string) error
+	// RemoveAnonymous removes a volume that was made for a container; a missing one is no error.
 	RemoveAnonymous(ctx context.Context, name string) error
 }
 

@@ -16,6 +16,9 @@ type Options struct {
 	// SystemdCgroup selects the systemd cgroup driver (runc's --systemd-cgroup).
 	SystemdCgroup bool
 	Log           *slog.Logger
+	// OneShot is for a process that ends after one operation: it seals the
+	// runtime's program by a read-only mount instead of copying it to memory.
+	OneShot bool
 }
 
 // RootfsMount is one mount(2) that the container's init performs in its own
@@ -47,13 +50,26 @@ type CreateOptions struct {
 	// Empty and Spec.Process.Terminal set: Process.Console holds the master.
 	ConsoleSocket string
 	PreserveFDs   []*os.File // become fd 3, 4, … of the process
-	NoPivot       bool
-	NoNewKeyring  bool
+	// User, if set, replaces Spec.Process.User: it is resolved in the container.
+	User         *NamedUser
+	NoPivot      bool
+	NoNewKeyring bool
+}
+
+// NamedUser is a user as image configs and `docker run --user` write it. Init
+// resolves it after pivot_root in the container's own /etc/passwd and /etc/group
+// (bounded reads, safe opens), so that nobody has to look into the root file
+// system from outside: primary group, supplementary groups and, unless the
+// environment has it, HOME come from there.
+type NamedUser struct {
+	User   string   // "", "name", "uid", "name:group", "uid:gid"; "" is root
+	Groups []string // additional groups by name or number (--group-add)
 }
 
 // ExecOptions describe one additional process.
 type ExecOptions struct {
 	Process       *specs.Process
+	User          *NamedUser // see CreateOptions.User
 	IO            IO
 	ConsoleSocket string
 	PreserveFDs   []*os.File

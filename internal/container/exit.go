@@ -1,0 +1,150 @@
+package container
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+
+	"github.com/gantry-run/gantry/internal/cleanup"
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/supervisor/wire"
+)
+
+// Restart delays, as Docker's: doubling from the first to the last, and back to
+// the first after a run that lasted.
+const (
+	firstBackoff  = 100 * time.Millisecond
+	lastBackoff   = time.Minute
+	stableRunTime = 10 * time.Second
+)
+
+// onExit records the end of a container's init and does what follows from it:
+// network, events, waiters, removal or restart. Idempotent per run.
+func (s *Service) onExit(c *ctr, exit wire.Exit) {
+	ctx, cancel := context.WithTimeout(context.Background(), cleanup.Timeout)
+	defer cancel()
+	c.op.Lock()
+	defer c.op.Unlock()
+	r := c.view()
+	if !r.State.running() {
+		return
+	}
+	if err := s.disconnect(ctx, &r); err != nil {
+		s.Log.Error("disconnect exited container", "container", r.ID, "error", err)
+	}
+	again, delay := s.restartDecision(c, exit)
+	err := s.update(c, func(r *record) {
+		r.State.Status, r.State.Pid = container.StateExited, 0
+		if again {
+			r.State.Status = container.StateRestarting
+			r.RestartCount++
+		}
+		r.State.ExitCode, r.State.OOMKilled = exit.Code, exit.OOMKilled
+		r.State.FinishedAt = exit.At.UTC()
+		r.Endpoints, r.Ports = idleEndpoints(r.Endpoints), nil
+		if exit.Unknown {
+			r.State.Error = "the exit code is unknown: the supervisor was not there to see it"
+		}
+	})
+	if err != nil {
+		s.Log.Error("record exit", "container", r.ID, "error", err)
+	}
+	if err := s.Supervisor.Forget(ctx, r.ID, false); err != nil && !errs.Is(err, errs.NotFound) {
+		s.Log.Warn("forget exit", "container", r.ID, "error", err)
+	}
+	if exit.OOMKilled {
+		s.publish(&r, events.ActionOOM)
+	}
+	s.publish(&r, events.ActionDie, "exitCode", strconv.Itoa(exit.Code), "execDuration", strconv.Itoa(int(exit.At.Sub(r.State.StartedAt).Seconds())))
+	s.endExecs(r.ID)
+	if again {
+		c.notify(exit.Code, container.WaitConditionNextExit)
+	} else {
+		c.notify(exit.Code, container.WaitConditionNextExit, container.WaitConditionNotRunning)
+	}
+	c.mu.Lock()
+	if c.exited != nil {
+		close(c.exited)
+		c.exited = nil
+	}
+	c.mu.Unlock()
+	switch {
+	case again:
+		s.restartAfter(c, delay)
+	case r.Host.AutoRemove:
+		if err := s.remove(ctx, c, true); err != nil {
+			s.Log.Error("remove exited container", "container", r.ID, "error", err)
+		}
+	}
+}
+
+// restartDecision applies the restart policy to an exit.
+func (s *Service) restartDecision(c *ctr, exit wire.Exit) (bool, time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.rec.Host.RestartPolicy
+	if c.rec.StoppedByAPI || s.ctx.Err() != nil {
+		return false, 0
+	}
+	switch {
+	case p.IsAlways(), p.IsUnlessStopped():
+	case p.IsOnFailure() && exit.Code != 0 && (p.MaximumRetryCount == 0 || c.rec.RestartCount < p.MaximumRetryCount):
+	default:
+		return false, 0
+	}
+	switch {
+	case c.backoff == 0 || exit.At.Sub(c.rec.State.StartedAt) > stableRunTime:
+		c.backoff = firstBackoff
+	default:
+		c.backoff = min(c.backoff*2, lastBackoff)
+	}
+	return true, c.backoff
+}
+
+// restartAfter starts the container again later, unless somebody stops, starts
+// or removes it first.
+func (s *Service) restartAfter(c *ctr, delay time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timer = time.AfterFunc(delay, func() {
+		s.task(func(ctx context.Context) {
+			c.op.Lock()
+			defer c.op.Unlock()
+			if c.view().State.Status != container.StateRestarting {
+				return
+			}
+			if err := s.start(ctx, c); err != nil {
+				s.Log.Warn("restart container", "container", c.view().ID, "error", err)
+				_ = s.update(c, func(r *record) { r.State.Status = container.StateExited })
+				c.notify(startExitCode(err), container.WaitConditionNotRunning)
+			}
+		})
+	})
+}
+
+// task runs f unless the service is closing; Close waits for it.
+func (s *Service) task(f func(ctx context.Context)) {
+	s.mu.RLock()
+	closing := s.ctx.Err() != nil
+	if !closing {
+		s.tasks.Add(1)
+	}
+	s.mu.RUnlock()
+	if closing {
+		return
+	}
+	defer s.tasks.Done()
+	f(s.ctx)
+}
+
+func (c *ctr) stopTimer() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil
+	}
+}

@@ -1,0 +1,200 @@
+package container
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/gantry-run/gantry/internal/engine"
+)
+
+// fallbackDNS are Docker's servers for a host whose own are all local to it.
+var fallbackDNS = []string{"8.8.8.8", "8.8.4.4"}
+
+// hostLoopbackHosts opens every hosts file that is not the host's own.
+const hostLoopbackHosts = "127.0.0.1\tlocalhost\n" +
+	"::1\tlocalhost ip6-localhost ip6-loopback\n" +
+	"fe00::\tip6-localnet\n" +
+	"ff00::\tip6-mcastprefix\n" +
+	"ff02::1\tip6-allnodes\n" +
+	"ff02::2\tip6-allrouters\n"
+
+// networkFiles writes resolv.conf, hostname and hosts beside the record and
+// gives the host name. The files are bound into the container, so they are
+// rewritten in place: a new inode would not be seen by those who join.
+func (s *Service) networkFiles(r *record, sb *engine.Sandbox) (hostname string, err error) {
+	hostname = r.Config.Hostname
+	if r.Host.NetworkMode.IsHost() && (hostname == "" || hostname == r.ID[:12]) || r.Host.UTSMode.IsHost() {
+		if hostname, err = os.Hostname(); err != nil {
+			return "", fmt.Errorf("read host name: %w", err)
+		}
+	}
+	if ref := r.Host.NetworkMode.ConnectedContainer(); ref != "" {
+		return s.borrowNetworkFiles(r, ref)
+	}
+	files := map[string]string{
+		"hostname":    hostname + "\n",
+		"hosts":       hosts(r, hostname, sb),
+		"resolv.conf": s.resolvConf(r, sb),
+	}
+	for name, content := range files {
+		if err := os.WriteFile(s.store.file(r.ID, name), []byte(content), 0o644); err != nil {
+			return "", fmt.Errorf("write %s of container %s: %w", name, r.ID, err)
+		}
+	}
+	return hostname, nil
+}
+
+// borrowNetworkFiles copies the files of the container whose network is joined.
+func (s *Service) borrowNetworkFiles(r *record, ref string) (string, error) {
+	other, err := s.find(ref)
+	if err != nil {
+		return "", err
+	}
+	o := other.view()
+	for _, name := range []string{"hostname", "hosts", "resolv.conf"} {
+		data, err := os.ReadFile(s.store.file(o.ID, name))
+		if err == nil {
+			err = os.WriteFile(s.store.file(r.ID, name), data, 0o644)
+		}
+		if err != nil {
+			return "", fmt.Errorf("share %s of container %s: %w", name, o.ID, err)
+		}
+	}
+	return o.Config.Hostname, nil
+}
+
+func hosts(r *record, hostname string, sb *engine.Sandbox) string {
+	var b strings.Builder
+	if r.Host.NetworkMode.IsHost() {
+		if data, err := os.ReadFile("/etc/hosts"); err == nil {
+			b.Write(data)
+			if len(data) > 0 && data[len(data)-1] != '\n' {
+				b.WriteByte('\n')
+			}
+		}
+	}
+	if b.Len() == 0 {
+		b.WriteString(hostLoopbackHosts)
+	}
+	var gateway netip.Addr
+	if sb != nil {
+		names := hostname
+		if d := r.Config.Domainname; d != "" {
+			names = hostname + "." + d + " " + hostname
+		}
+		for _, ep := range sb.Endpoints {
+			for _, ip := range []netip.Addr{ep.IPAddress, ep.GlobalIPv6Address} {
+				if ip.IsValid() {
+					fmt.Fprintf(&b, "%s\t%s\n", ip, names)
+				}
+			}
+			gateway = ep.Gateway
+		}
+	}
+	for _, extra := range r.Host.ExtraHosts {
+		name, ip, ok := strings.Cut(extra, "=")
+		if !ok {
+			name, ip, _ = strings.Cut(extra, ":")
+		}
+		if ip == "host-gateway" {
+			if !gateway.IsValid() {
+				continue // no bridge, no gateway
+			}
+			ip = gateway.String()
+		}
+		fmt.Fprintf(&b, "%s\t%s\n", strings.Trim(ip, "[]"), name)
+	}
+	return b.String()
+}
+
+// resolvConf gives the container the host's resolver settings with the user's
+// and the daemon's changes. A server on the host's loopback is of no use to a
+// container with a network of its own.
+func (s *Service) resolvConf(r *record, sb *engine.Sandbox) string {
+	servers, search, options := parseResolvConf(hostResolvConf())
+	if !r.Host.NetworkMode.IsHost() {
+		servers = slices.DeleteFunc(servers, func(v string) bool {
+			ip, err := netip.ParseAddr(v)
+			return err != nil || ip.IsLoopback()
+		})
+		if len(servers) == 0 {
+			servers = fallbackDNS
+		}
+	}
+	if len(s.Defaults.DNS) > 0 {
+		servers = s.Defaults.DNS
+	}
+	if sb != nil && len(sb.DNS) > 0 {
+		servers = addrs(sb.DNS)
+	}
+	if len(r.Host.DNS) > 0 {
+		servers = addrs(r.Host.DNS)
+	}
+	search = firstSet(r.Host.DNSSearch, s.Defaults.DNSSearch, search)
+	options = firstSet(r.Host.DNSOptions, s.Defaults.DNSOptions, options)
+	var b strings.Builder
+	b.WriteString("# Written by Gantry from the host's resolver settings.\n")
+	for _, v := range servers {
+		fmt.Fprintf(&b, "nameserver %s\n", v)
+	}
+	if len(search) > 0 && !slices.Equal(search, []string{"."}) {
+		fmt.Fprintf(&b, "search %s\n", strings.Join(search, " "))
+	}
+	if len(options) > 0 {
+		fmt.Fprintf(&b, "options %s\n", strings.Join(options, " "))
+	}
+	return b.String()
+}
+
+func firstSet(lists ...[]string) []string {
+	for _, l := range lists {
+		if len(l) > 0 {
+			return l
+		}
+	}
+	return nil
+}
+
+func addrs(list []netip.Addr) []string {
+	out := make([]string, len(list))
+	for i, a := range list {
+		out[i] = a.String()
+	}
+	return out
+}
+
+// hostResolvConf reads the host's resolver settings; behind systemd-resolved's
+// stub, the real servers are in its own file.
+func hostResolvConf() string {
+	data, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil {
+		return "" // a host without one: the fallback servers are used
+	}
+	if servers, _, _ := parseResolvConf(string(data)); slices.Equal(servers, []string{"127.0.0.53"}) {
+		if real, err := os.ReadFile("/run/systemd/resolve/resolv.conf"); err == nil {
+			return string(real)
+		}
+	}
+	return string(data)
+}
+
+func parseResolvConf(text string) (servers, search, options []string) {
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		switch f[0] {
+		case "nameserver":
+			servers = append(servers, f[1])
+		case "search", "domain":
+			search = f[1:]
+		case "options":
+			options = append(options, f[1:]...)
+		}
+	}
+	return servers, search, options
+}

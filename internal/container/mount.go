@@ -1,0 +1,335 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+
+	"github.com/gantry-run/gantry/internal/errs"
+)
+
+// mountPoint is one mount of a container beyond the standard ones.
+type mountPoint struct {
+	Type        mount.Type
+	Name        string `json:",omitempty"` // volume
+	Driver      string `json:",omitempty"`
+	Source      string `json:",omitempty"` // host path
+	Destination string
+	Mode        string `json:",omitempty"` // the options as the user wrote them
+	RW          bool
+	Propagation mount.Propagation `json:",omitempty"`
+
+	Anonymous    bool                `json:",omitempty"` // removed with the container
+	NoCopy       bool                `json:",omitempty"`
+	CreateSource bool                `json:",omitempty"` // -v makes a missing host directory
+	NonRecursive bool                `json:",omitempty"`
+	ReadOnlyFlat bool                `json:",omitempty"` // submounts stay writable
+	ReadOnlyDeep bool                `json:",omitempty"` // fail unless all submounts become read-only
+	Subpath      string              `json:",omitempty"`
+	DriverOpts   map[string]string   `json:",omitempty"`
+	VolumeLabels map[string]string   `json:",omitempty"`
+	Tmpfs        *mount.TmpfsOptions `json:",omitempty"`
+	TmpfsOpts    string              `json:",omitempty"` // --tmpfs PATH:OPTS
+}
+
+// planMounts merges every source of mounts in Docker's order of precedence:
+// --mount and -v beat --volumes-from, which beats anonymous volumes of the
+// configuration. Pure but for the volumes-from look-up.
+func planMounts(cfg *container.Config, host *container.HostConfig, from func(ref string) ([]mountPoint, error)) ([]mountPoint, error) {
+	var all []mountPoint
+	add := func(m mountPoint) error {
+		if slices.ContainsFunc(all, func(o mountPoint) bool { return o.Destination == m.Destination }) {
+			return errs.New(errs.InvalidArgument, "Duplicate mount point: %s", m.Destination)
+		}
+		all = append(all, m)
+		return nil
+	}
+	for _, b := range host.Binds {
+		m, err := parseBind(b, host.VolumeDriver)
+		if err == nil {
+			err = add(m)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for i := range host.Mounts {
+		m, err := fromMount(&host.Mounts[i])
+		if err == nil {
+			err = add(m)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for dest, opts := range host.Tmpfs {
+		if !path.IsAbs(dest) {
+			return nil, errs.New(errs.InvalidArgument, "invalid mount path: '%s' mount path must be absolute", dest)
+		}
+		if err := add(mountPoint{Type: mount.TypeTmpfs, Destination: path.Clean(dest), RW: true, TmpfsOpts: opts}); err != nil {
+			return nil, err
+		}
+	}
+	taken := func(dest string) bool {
+		return slices.ContainsFunc(all, func(o mountPoint) bool { return o.Destination == dest })
+	}
+	for _, ref := range host.VolumesFrom {
+		inherited, err := volumesFrom(ref, from)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range inherited {
+			if !taken(m.Destination) {
+				all = append(all, m)
+			}
+		}
+	}
+	for dest := range cfg.Volumes {
+		dest = path.Clean(dest)
+		if !path.IsAbs(dest) || dest == "/" {
+			return nil, errs.New(errs.InvalidArgument, "invalid volume specification: '%s'", dest)
+		}
+		if !taken(dest) {
+			all = append(all, mountPoint{Type: mount.TypeVolume, Destination: dest, RW: true, Anonymous: true, Driver: host.VolumeDriver})
+		}
+	}
+	slices.SortFunc(all, func(a, b mountPoint) int { return strings.Compare(a.Destination, b.Destination) })
+	return all, nil
+}
+
+func volumesFrom(ref string, from func(string) ([]mountPoint, error)) ([]mountPoint, error) {
+	id, mode, _ := strings.Cut(ref, ":")
+	if mode != "" && mode != "ro" && mode != "rw" && mode != "z" && mode != "Z" {
+		return nil, errs.New(errs.InvalidArgument, "invalid mode: %s", mode)
+	}
+	ms, err := from(id)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]mountPoint, 0, len(ms))
+	for _, m := range ms {
+		if m.Type == mount.TypeTmpfs {
+			continue
+		}
+		m.RW = m.RW && mode != "ro"
+		m.Anonymous = false // it belongs to the other container
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+var propagations = []mount.Propagation{
+	mount.PropagationPrivate, mount.PropagationRPrivate, mount.PropagationShared,
+	mount.PropagationRShared, mount.PropagationSlave, mount.PropagationRSlave,
+}
+
+// parseBind parses one -v value: [SOURCE:]DESTINATION[:OPTIONS].
+func parseBind(spec, driver string) (mountPoint, error) {
+	bad := func() (mountPoint, error) {
+		return mountPoint{}, errs.New(errs.InvalidArgument, "invalid volume specification: '%s'", spec)
+	}
+	parts := strings.Split(spec, ":")
+	m := mountPoint{Type: mount.TypeVolume, RW: true, Driver: driver}
+	switch len(parts) {
+	case 1:
+		m.Destination, m.Anonymous = parts[0], true
+	case 2, 3:
+		m.Source, m.Destination = parts[0], parts[1]
+		if len(parts) == 3 {
+			m.Mode = parts[2]
+		}
+		if m.Source == "" {
+			return bad()
+		}
+	default:
+		return bad()
+	}
+	m.Destination = path.Clean(m.Destination)
+	if !path.IsAbs(m.Destination) {
+		return mountPoint{}, errs.New(errs.InvalidArgument, "invalid volume specification: '%s': invalid mount config for type \"volume\": invalid mount path: '%s' mount path must be absolute", spec, m.Destination)
+	}
+	if m.Destination == "/" {
+		return mountPoint{}, errs.New(errs.InvalidArgument, "invalid volume specification: '%s': invalid specification: destination can't be '/'", spec)
+	}
+	if path.IsAbs(m.Source) {
+		m.Type, m.CreateSource, m.Driver = mount.TypeBind, true, ""
+		m.Source = path.Clean(m.Source)
+		m.Propagation = mount.PropagationRPrivate
+	} else if !m.Anonymous {
+		m.Name, m.Source = m.Source, ""
+	}
+	return m, bindMode(&m, spec)
+}
+
+func bindMode(m *mountPoint, spec string) error {
+	if m.Mode == "" {
+		return nil
+	}
+	for opt := range strings.SplitSeq(m.Mode, ",") {
+		switch {
+		case opt == "ro":
+			m.RW = false
+		case opt == "rw" || opt == "z" || opt == "Z": // relabelling needs SELinux, which is not supported
+		case opt == "nocopy" && m.Type == mount.TypeVolume:
+			m.NoCopy = true
+		case slices.Contains(propagations, mount.Propagation(opt)) && m.Type == mount.TypeBind:
+			m.Propagation = mount.Propagation(opt)
+		case opt == "consistent" || opt == "cached" || opt == "delegated": // Docker Desktop's, no effect on Linux
+		default:
+			return errs.New(errs.InvalidArgument, "invalid volume specification: '%s': invalid mode: %s", spec, m.Mode)
+		}
+	}
+	return nil
+}
+
+// fromMount converts one --mount.
+func fromMount(in *mount.Mount) (mountPoint, error) {
+	bad := func(format string, args ...any) (mountPoint, error) {
+		return mountPoint{}, errs.New(errs.InvalidArgument, "invalid mount config for type %q: "+format, append([]any{in.Type}, args...)...)
+	}
+	m := mountPoint{Type: in.Type, Destination: path.Clean(in.Target), RW: !in.ReadOnly}
+	if in.Target == "" {
+		return bad("field Target must not be empty")
+	}
+	if !path.IsAbs(in.Target) {
+		return bad("invalid mount path: '%s' mount path must be absolute", in.Target)
+	}
+	if m.Destination == "/" {
+		return bad("invalid specification: destination can't be '/'")
+	}
+	switch in.Type {
+	case mount.TypeBind:
+		if in.Source == "" {
+			return bad("field Source must not be empty")
+		}
+		if !path.IsAbs(in.Source) {
+			return bad("invalid mount path: '%s' mount path must be absolute", in.Source)
+		}
+		m.Source, m.Propagation = path.Clean(in.Source), mount.PropagationRPrivate
+		if o := in.BindOptions; o != nil {
+			if o.Propagation != "" {
+				m.Propagation = o.Propagation
+			}
+			m.NonRecursive, m.CreateSource = o.NonRecursive, o.CreateMountpoint
+			m.ReadOnlyFlat, m.ReadOnlyDeep = o.ReadOnlyNonRecursive, o.ReadOnlyForceRecursive
+		}
+		if !slices.Contains(propagations, m.Propagation) {
+			return bad("invalid propagation mode: %s", m.Propagation)
+		}
+	case mount.TypeVolume:
+		m.Name, m.Anonymous = in.Source, in.Source == ""
+		if o := in.VolumeOptions; o != nil {
+			m.NoCopy, m.Subpath, m.VolumeLabels = o.NoCopy, o.Subpath, o.Labels
+			if o.DriverConfig != nil {
+				m.Driver, m.DriverOpts = o.DriverConfig.Name, o.DriverConfig.Options
+			}
+		}
+	case mount.TypeTmpfs:
+		if in.Source != "" {
+			return bad("field Source must not be specified")
+		}
+		m.Tmpfs = in.TmpfsOptions
+	default:
+		return mountPoint{}, errs.New(errs.InvalidArgument, "mount type unknown: %q", in.Type)
+	}
+	return m, nil
+}
+
+// checkSources verifies the host paths of bind mounts and makes those that -v
+// may make. made lists them, outermost first, for undo.
+func checkSources(ms []mountPoint) (made []string, err error) {
+	for _, m := range ms {
+		if m.Type != mount.TypeBind {
+			continue
+		}
+		_, err := os.Stat(m.Source)
+		switch {
+		case err == nil:
+		case errors.Is(err, fs.ErrNotExist) && m.CreateSource:
+			first := firstMissing(m.Source)
+			if err := os.MkdirAll(m.Source, 0o755); err != nil {
+				return made, errs.New(errs.Internal, "error while creating mount source path '%s': %w", m.Source, err)
+			}
+			made = append(made, first)
+		case errors.Is(err, fs.ErrNotExist):
+			return made, errs.New(errs.InvalidArgument, "invalid mount config for type %q: bind source path does not exist: %s", m.Type, m.Source)
+		default:
+			return made, errs.New(errs.InvalidArgument, "invalid mount config for type %q: %w", m.Type, err)
+		}
+	}
+	return made, nil
+}
+
+func firstMissing(p string) string {
+	for {
+		parent := filepath.Dir(p)
+		if _, err := os.Stat(parent); err == nil || parent == p {
+			return p
+		}
+		p = parent
+	}
+}
+
+// ensureVolumes creates the volumes of a new container and fills in names and
+// host paths. fresh gives the indices of those that want the image's content.
+func (s *Service) ensureVolumes(ctx context.Context, ms []mountPoint) (fresh []int, err error) {
+	for i := range ms {
+		m := &ms[i]
+		if m.Type != mount.TypeVolume || m.Source != "" {
+			continue // inherited volumes have their path already
+		}
+		ref, err := s.Volumes.Ensure(ctx, m.Name, m.Driver, m.VolumeLabels, m.DriverOpts)
+		if err != nil {
+			return nil, err
+		}
+		m.Name, m.Driver, m.Source = ref.Name, ref.Driver, ref.Path
+		if m.Subpath != "" {
+			if m.Source, err = subpath(ref.Path, m.Subpath); err != nil {
+				return nil, err
+			}
+		}
+		if ref.Fresh && !m.NoCopy && m.Subpath == "" {
+			fresh = append(fresh, i)
+		}
+	}
+	return fresh, nil
+}
+
+// subpath resolves a directory inside a volume. It must exist and stay inside,
+// links included.
+func subpath(volume, sub string) (string, error) {
+	if !filepath.IsLocal(sub) {
+		return "", errs.New(errs.InvalidArgument, "invalid mount config for type \"volume\": subpath must be a relative path within the volume")
+	}
+	real, err := filepath.EvalSymlinks(filepath.Join(volume, sub))
+	if err != nil {
+		return "", errs.New(errs.InvalidArgument, "cannot access path %s: %w", filepath.Join(volume, sub), err)
+	}
+	if real != volume && !strings.HasPrefix(real, volume+"/") {
+		return "", errs.New(errs.InvalidArgument, "subpath %q leads out of the volume", sub)
+	}
+	return real, nil
+}
+
+// apiMounts gives the mounts as inspect and list show them.
+func apiMounts(ms []mountPoint) []container.MountPoint {
+	out := make([]container.MountPoint, 0, len(ms))
+	for _, m := range ms {
+		if m.Type == mount.TypeTmpfs && m.TmpfsOpts != "" || m.Type == mount.TypeTmpfs && m.Tmpfs == nil {
+			continue // --tmpfs is shown in HostConfig only, as Docker does
+		}
+		out = append(out, container.MountPoint{
+			Type: m.Type, Name: m.Name, Source: m.Source, Destination: m.Destination, Driver: m.Driver,
+			Mode: m.Mode, RW: m.RW, Propagation: m.Propagation,
+		})
+	}
+	return out
+}

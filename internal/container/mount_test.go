@@ -1,0 +1,104 @@
+package container
+
+import (
+	"testing"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+
+	"github.com/gantry-run/gantry/internal/errs"
+)
+
+func none(string) ([]mountPoint, error) { return nil, errs.New(errs.NotFound, "none") }
+
+func TestParseBind(t *testing.T) {
+	for _, tc := range []struct {
+		spec string
+		want mountPoint
+	}{
+		{"/data", mountPoint{Type: mount.TypeVolume, Destination: "/data", RW: true, Anonymous: true}},
+		{"vol:/data", mountPoint{Type: mount.TypeVolume, Name: "vol", Destination: "/data", RW: true}},
+		{"vol:/data:ro,nocopy", mountPoint{Type: mount.TypeVolume, Name: "vol", Destination: "/data", Mode: "ro,nocopy", NoCopy: true}},
+		{"/src:/dst/", mountPoint{Type: mount.TypeBind, Source: "/src", Destination: "/dst", RW: true, CreateSource: true, Propagation: "rprivate"}},
+		{"/src:/dst:ro,rslave", mountPoint{Type: mount.TypeBind, Source: "/src", Destination: "/dst", Mode: "ro,rslave", CreateSource: true, Propagation: "rslave"}},
+	} {
+		got, err := parseBind(tc.spec, "")
+		if err != nil {
+			t.Errorf("%s: %v", tc.spec, err)
+			continue
+		}
+		if !equalMount(got, tc.want) {
+			t.Errorf("%s:\n got %+v\nwant %+v", tc.spec, got, tc.want)
+		}
+	}
+	for _, bad := range []string{"", ":/x", "a:b", "/a:b", "vol:/", "/a:/b:bogus", "a:/b:ro:x", "vol:/b:rshared", "/"} {
+		if m, err := parseBind(bad, ""); !errs.Is(err, errs.InvalidArgument) {
+			t.Errorf("%q: got %+v, %v, want an invalid argument", bad, m, err)
+		}
+	}
+}
+
+func equalMount(a, b mountPoint) bool {
+	return a.Type == b.Type && a.Name == b.Name && a.Source == b.Source && a.Destination == b.Destination && a.Mode == b.Mode &&
+		a.RW == b.RW && a.Anonymous == b.Anonymous && a.NoCopy == b.NoCopy && a.CreateSource == b.CreateSource && a.Propagation == b.Propagation
+}
+
+func TestPlanMounts(t *testing.T) {
+	from := func(ref string) ([]mountPoint, error) {
+		if ref != "other" {
+			return none(ref)
+		}
+		return []mountPoint{
+			{Type: mount.TypeVolume, Name: "shared", Destination: "/shared", RW: true, Anonymous: true},
+			{Type: mount.TypeVolume, Name: "shadowed", Destination: "/own", RW: true},
+			{Type: mount.TypeTmpfs, Destination: "/tmp"},
+		}, nil
+	}
+	cfg := &container.Config{Volumes: map[string]struct{}{"/own": {}, "/anon": {}, "/shared/": {}}}
+	host := &container.HostConfig{Binds: []string{"/src:/own"}, VolumesFrom: []string{"other:ro"}, Tmpfs: map[string]string{"/t": "size=1m"}}
+	got, err := planMounts(cfg, host, from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dests string
+	for _, m := range got {
+		dests += m.Destination + " "
+	}
+	if dests != "/anon /own /shared /t " {
+		t.Fatalf("destinations %q", dests)
+	}
+	if own := got[1]; own.Type != mount.TypeBind {
+		t.Errorf("-v must beat the image's volume: %+v", own)
+	}
+	if sh := got[2]; sh.RW || sh.Anonymous || sh.Name != "shared" {
+		t.Errorf("an inherited volume is read-only here and the other container's: %+v", sh)
+	}
+	for name, host := range map[string]*container.HostConfig{
+		"duplicate":      {Binds: []string{"/a:/x", "/b:/x"}},
+		"relative":       {Mounts: []mount.Mount{{Type: mount.TypeBind, Source: "a", Target: "/x"}}},
+		"no target":      {Mounts: []mount.Mount{{Type: mount.TypeVolume}}},
+		"tmpfs source":   {Mounts: []mount.Mount{{Type: mount.TypeTmpfs, Source: "a", Target: "/x"}}},
+		"unknown type":   {Mounts: []mount.Mount{{Type: "npipe", Source: "/a", Target: "/x"}}},
+		"tmpfs relative": {Tmpfs: map[string]string{"x": ""}},
+		"from mode":      {VolumesFrom: []string{"other:bogus"}},
+	} {
+		if _, err := planMounts(&container.Config{}, host, from); !errs.Is(err, errs.InvalidArgument) {
+			t.Errorf("%s: got %v, want an invalid argument", name, err)
+		}
+	}
+	if _, err := planMounts(&container.Config{}, &container.HostConfig{VolumesFrom: []string{"nobody"}}, from); !errs.Is(err, errs.NotFound) {
+		t.Errorf("volumes from nobody: %v", err)
+	}
+}
+
+func FuzzParseBind(f *testing.F) {
+	for _, s := range []string{"/a:/b:ro", "vol:/x", ":::", "/"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		m, err := parseBind(s, "")
+		if err == nil && (m.Destination == "" || m.Destination[0] != '/' || m.Destination == "/") {
+			t.Fatalf("%q accepted with destination %q", s, m.Destination)
+		}
+	})
+}

@@ -1,0 +1,131 @@
+package container
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	networktypes "github.com/moby/moby/api/types/network"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/gantry-run/gantry/internal/atomicfile"
+)
+
+// record is the durable form of a container: one JSON document.
+type record struct {
+	ID       string
+	Name     string // without the slash
+	Created  time.Time
+	Path     string
+	Args     []string
+	Config   *container.Config
+	Host     *container.HostConfig
+	Network  map[string]*networktypes.EndpointSettings `json:",omitempty"` // as requested
+	ImageID  string
+	Platform ocispec.Platform
+	Manifest *ocispec.Descriptor `json:",omitempty"`
+	Mounts   []mountPoint        `json:",omitempty"`
+
+	State        state
+	RestartCount int
+	StoppedByAPI bool // the user stopped it: unless-stopped and always hold off
+
+	// Operational network data of the current or last run.
+	Endpoints map[string]*networktypes.EndpointSettings `json:",omitempty"`
+	Ports     networktypes.PortMap                      `json:",omitempty"`
+}
+
+// state is where the container is in its life.
+type state struct {
+	Status     container.ContainerState
+	Pid        int
+	ExitCode   int
+	Error      string
+	OOMKilled  bool
+	StartedAt  time.Time
+	FinishedAt time.Time
+}
+
+func (s state) running() bool {
+	return s.Status == container.StateRunning || s.Status == container.StatePaused
+}
+
+// store keeps records below a directory, one directory per container.
+type store struct{ root string }
+
+const recordFile = "container.json"
+
+func (s store) dir(id string) string { return filepath.Join(s.root, id) }
+
+func (s store) file(id, name string) string { return filepath.Join(s.root, id, name) }
+
+// save writes the record. Containers that are removed when they exit do not
+// survive a power loss, so theirs need not be synced.
+func (s store) save(r *record) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode record of container %s: %w", r.ID, err)
+	}
+	d := atomicfile.Durable
+	if r.Host.AutoRemove {
+		d = atomicfile.Volatile
+	}
+	if err := atomicfile.Write(s.file(r.ID, recordFile), data, 0o600, d); err != nil {
+		return fmt.Errorf("save container %s: %w", r.ID, err)
+	}
+	return nil
+}
+
+// create makes the container's directory. Its mode keeps others out of
+// everything below, set-user-ID files of images included (CVE-2021-41091).
+func (s store) create(id string) error {
+	if err := os.Mkdir(s.dir(id), 0o710); err != nil {
+		return fmt.Errorf("create directory of container %s: %w", id, err)
+	}
+	return nil
+}
+
+func (s store) remove(id string) error {
+	// The record goes first: a directory without one is removed at start.
+	if err := os.Remove(s.file(id, recordFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove record of container %s: %w", id, err)
+	}
+	if err := os.RemoveAll(s.dir(id)); err != nil {
+		return fmt.Errorf("remove directory of container %s: %w", id, err)
+	}
+	return nil
+}
+
+// load reads all records. broken lists directories without a readable record:
+// creations that a crash cut short. A record that exists but cannot be decoded
+// is an error, never garbage: it is the user's container.
+func (s store) load() (records []*record, broken []string, err error) {
+	if err := os.MkdirAll(s.root, 0o710); err != nil {
+		return nil, nil, fmt.Errorf("create container store: %w", err)
+	}
+	entries, err := os.ReadDir(s.root)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read container store: %w", err)
+	}
+	for _, e := range entries {
+		data, err := os.ReadFile(s.file(e.Name(), recordFile))
+		if errors.Is(err, fs.ErrNotExist) {
+			broken = append(broken, e.Name())
+			continue
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("read record of container %s: %w", e.Name(), err)
+		}
+		r := &record{}
+		if err := json.Unmarshal(data, r); err != nil {
+			return nil, nil, fmt.Errorf("decode record of container %s: %w", e.Name(), err)
+		}
+		records = append(records, r)
+	}
+	return records, broken, nil
+}

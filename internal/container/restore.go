@@ -1,0 +1,212 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/gantry-run/gantry/internal/engine"
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/supervisor/wire"
+)
+
+// New loads the records and brings them in line with what is really there: the
+// supervisor's containers, the network, the snapshots. What nobody owns goes.
+func New(ctx context.Context, o Options) (*Service, error) {
+	s := &Service{
+		Options: o, store: store{root: o.Root},
+		byID: map[string]*ctr{}, byName: map[string]*ctr{}, execs: map[string]*execution{},
+	}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	records, broken, err := s.store.load()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range records {
+		c := newCtr(*r)
+		s.byID[r.ID], s.byName[r.Name] = c, c
+	}
+	live, next, err := o.Supervisor.Watch(s.ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.adopt(ctx, live)
+	if err := o.Networks.Restore(ctx, s.sandboxes()); err != nil {
+		return nil, err
+	}
+	for _, id := range broken {
+		if err := s.store.remove(id); err != nil {
+			s.Log.Warn("remove half-created container", "container", id, "error", err)
+		}
+	}
+	if err := s.dropSnapshots(ctx); err != nil {
+		return nil, err
+	}
+	s.tasks.Go(func() { s.watch(next) })
+	s.settle(live)
+	return s, nil
+}
+
+// adopt takes the running state from the supervisor. Containers that it runs
+// but that no record knows are ended.
+func (s *Service) adopt(ctx context.Context, live []wire.Container) {
+	running := map[string]wire.Container{}
+	for _, w := range live {
+		running[w.ID] = w
+	}
+	for id, c := range s.byID {
+		w, ok := running[id]
+		delete(running, id)
+		switch {
+		case ok && w.Exit == nil:
+			c.rec.State.Status, c.rec.State.Pid = container.StateRunning, w.Pid
+			if w.Paused {
+				c.rec.State.Status = container.StatePaused
+			}
+			if c.rec.State.StartedAt.IsZero() || c.rec.State.StartedAt.Before(c.rec.State.FinishedAt) {
+				c.rec.State.StartedAt = w.StartedAt.UTC() // started just before a crash
+			}
+			c.exited = make(chan struct{})
+		case ok && !c.rec.State.running() && c.rec.State.Status != container.StateRestarting:
+			// It ran and ended unrecorded: let onExit treat it as a run.
+			c.rec.State.Status, c.rec.State.StartedAt = container.StateRunning, w.StartedAt.UTC()
+		}
+	}
+	for id, w := range running {
+		if w.Exit == nil {
+			s.Log.Warn("end container without a record", "container", id)
+			if err := s.Supervisor.Signal(ctx, id, 9, true); err != nil {
+				s.Log.Warn("end container without a record", "container", id, "error", err)
+			}
+			continue
+		}
+		if err := s.Supervisor.Forget(ctx, id, true); err != nil {
+			s.Log.Warn("forget container without a record", "container", id, "error", err)
+		}
+	}
+}
+
+func (s *Service) sandboxes() []engine.LiveSandbox {
+	var live []engine.LiveSandbox
+	for _, c := range s.byID {
+		r := &c.rec
+		if r.State.running() && r.State.Pid > 0 && len(r.Endpoints) > 0 {
+			live = append(live, engine.LiveSandbox{ContainerID: r.ID, Pid: r.State.Pid, Endpoints: r.Endpoints, Ports: r.Ports})
+		}
+	}
+	return live
+}
+
+func (s *Service) dropSnapshots(ctx context.Context) error {
+	keys, err := s.Images.RootfsKeys(ctx)
+	if err != nil {
+		return err
+	}
+	var all error
+	for _, key := range keys {
+		if s.byID[key] == nil {
+			all = errors.Join(all, s.Images.RemoveRootfs(ctx, key))
+		}
+	}
+	return all
+}
+
+// settle treats what happened while no daemon was there: exits, unfinished
+// removals, and after a reboot the restart policies.
+func (s *Service) settle(live []wire.Container) {
+	exits := map[string]*wire.Exit{}
+	known := map[string]bool{}
+	for _, w := range live {
+		exits[w.ID], known[w.ID] = w.Exit, true
+	}
+	for _, c := range s.all() {
+		r := c.view()
+		switch st := r.State; {
+		case st.running() && exits[r.ID] != nil:
+			s.onExit(c, *exits[r.ID])
+		case st.running() && !known[r.ID]: // the machine or the supervisor went down
+			s.onExit(c, wire.Exit{Code: 255, At: time.Now(), Unknown: true})
+		case st.Status == container.StateRestarting:
+			s.restartAfter(c, 0)
+		case st.Status == container.StateRemoving, st.Status == container.StateDead:
+			c.op.Lock()
+			if err := s.remove(context.WithoutCancel(s.ctx), c, true); err != nil {
+				s.Log.Warn("finish removal", "container", r.ID, "error", err)
+			}
+			c.op.Unlock()
+		case r.Host.AutoRemove && st.Status == container.StateExited:
+			c.op.Lock()
+			if err := s.remove(context.WithoutCancel(s.ctx), c, true); err != nil {
+				s.Log.Warn("remove exited container", "container", r.ID, "error", err)
+			}
+			c.op.Unlock()
+		case st.Status == container.StateExited && !r.StoppedByAPI && (r.Host.RestartPolicy.IsAlways() || r.Host.RestartPolicy.IsUnlessStopped()),
+			st.Status == container.StateExited && r.Host.RestartPolicy.IsAlways():
+			_ = s.update(c, func(r *record) { r.State.Status, r.StoppedByAPI = container.StateRestarting, false })
+			s.restartAfter(c, 0)
+		}
+	}
+}
+
+// watch feeds the supervisor's events into the containers until Close.
+func (s *Service) watch(next func() (wire.Event, error)) {
+	for {
+		ev, err := next()
+		if err != nil {
+			if s.ctx.Err() == nil {
+				s.Log.Error("lost the supervisor", "error", err)
+				s.rewatch()
+			}
+			return
+		}
+		if ev.ExecID != "" {
+			s.onExecExit(ev.ExecID, ev.Exit.Code)
+			continue
+		}
+		if c, err := s.find(ev.ID); err == nil {
+			s.tasks.Go(func() { s.onExit(c, ev.Exit) })
+			continue
+		}
+		if err := s.Supervisor.Forget(s.ctx, ev.ID, true); err != nil && !errs.Is(err, errs.NotFound) {
+			s.Log.Warn("forget unknown container", "container", ev.ID, "error", err)
+		}
+	}
+}
+
+// rewatchDelay spaces the attempts to get a supervisor back.
+const rewatchDelay = time.Second
+
+// rewatch gets a new supervisor after the old one has died. Containers live on;
+// the new one adopts them and tells which have ended.
+func (s *Service) rewatch() {
+	for s.ctx.Err() == nil {
+		err := s.EnsureSupervisor(s.ctx)
+		if err == nil {
+			var live []wire.Container
+			var next func() (wire.Event, error)
+			if live, next, err = s.Supervisor.Watch(s.ctx); err == nil {
+				s.tasks.Go(func() { s.watch(next) })
+				s.settle(live)
+				return
+			}
+		}
+		s.Log.Error("restart the supervisor", "error", err)
+		select {
+		case <-time.After(rewatchDelay):
+		case <-s.ctx.Done():
+		}
+	}
+}
+
+// Close ends the service's own work. Containers go on.
+func (s *Service) Close() {
+	s.mu.Lock()
+	s.cancel()
+	s.mu.Unlock()
+	for _, c := range s.all() {
+		c.stopTimer()
+	}
+	s.tasks.Wait()
+}

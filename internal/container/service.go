@@ -1,0 +1,227 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	units "github.com/docker/go-units"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/network"
+
+	"github.com/gantry-run/gantry/internal/engine"
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/supervisor/wire"
+)
+
+// Supervisor is what containers need of the process supervisor; see package
+// supervisor/client, which implements it.
+type Supervisor interface {
+	Start(ctx context.Context, id string, s wire.Start, netns *os.File) (pid int, err error)
+	Exec(ctx context.Context, id, execID string, e wire.Exec, a wire.Attach) (pid int, conn *net.UnixConn, err error)
+	Attach(ctx context.Context, id string, a wire.Attach) (*net.UnixConn, error)
+	Signal(ctx context.Context, id string, sig int, all bool) error
+	Resize(ctx context.Context, id, execID string, height, width uint16) error
+	Pause(ctx context.Context, id string) error
+	Resume(ctx context.Context, id string) error
+	Update(ctx context.Context, id string, resources json.RawMessage) error
+	Stats(ctx context.Context, id string) (json.RawMessage, error)
+	Pids(ctx context.Context, id string) ([]int, error)
+	Forget(ctx context.Context, id string, removed bool) error
+	Watch(ctx context.Context) ([]wire.Container, func() (wire.Event, error), error)
+}
+
+// Defaults are the daemon's settings that a container's own leave open.
+type Defaults struct {
+	LogDriver       string            // "" is json-file
+	LogOpts         map[string]string // for containers that name no driver
+	ShmSize         int64             // bytes; 0 is 64 MiB
+	Ulimits         []*units.Ulimit
+	SeccompProfile  string // path of a profile, "unconfined" or "" for the built-in one
+	NoNewPrivileges bool
+	CgroupParent    string // "" is "gantry"
+	CgroupnsMode    container.CgroupnsMode
+	IpcMode         container.IpcMode
+	Init            bool
+	DNS             []string
+	DNSOptions      []string
+	DNSSearch       []string
+	ShutdownTimeout time.Duration
+}
+
+// Options are the parts that a Service works with.
+type Options struct {
+	Root       string // durable directory, one subdirectory per container
+	InitBinary string // what --init runs as pid 1
+	Images     engine.Rootfs
+	Networks   engine.Sandboxes
+	Volumes    engine.VolumeMounts
+	Supervisor Supervisor
+	// EnsureSupervisor starts a supervisor unless one answers.
+	EnsureSupervisor func(ctx context.Context) error
+	Events           engine.Publisher
+	Defaults         Defaults
+	Log              *slog.Logger
+}
+
+// Service is the container noun. It is safe for concurrent use.
+type Service struct {
+	Options
+	store store
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	mu     sync.RWMutex
+	byID   map[string]*ctr
+	byName map[string]*ctr
+	execs  map[string]*execution
+}
+
+// ctr is a container in memory.
+type ctr struct {
+	op sync.Mutex // held by the lifecycle verb that changes the container
+
+	mu      sync.Mutex // guards what follows; never held across a call to another part
+	rec     record
+	waiters []waiter
+	timer   *time.Timer   // pending restart
+	backoff time.Duration // next restart delay
+	exited  chan struct{} // closed at the end of the current run; nil without one
+	gone    chan struct{} // closed on removal
+	stats   statSample
+}
+
+// view gives a copy of the record for reading. The pointers in it are never
+// written through: whoever changes a part replaces it.
+func (c *ctr) view() record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rec
+}
+
+// find resolves a full ID, a name or a unique ID prefix, in this order.
+func (s *Service) find(ref string) (*ctr, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if c := s.byID[ref]; c != nil {
+		return c, nil
+	}
+	if c := s.byName[strings.TrimPrefix(ref, "/")]; c != nil {
+		return c, nil
+	}
+	var found *ctr
+	if ref != "" {
+		for id, c := range s.byID {
+			if !strings.HasPrefix(id, ref) {
+				continue
+			}
+			if found != nil {
+				return nil, errs.New(errs.InvalidArgument, "multiple IDs found with provided prefix: %s", ref)
+			}
+			found = c
+		}
+	}
+	if found == nil {
+		return nil, errs.New(errs.NotFound, "No such container: %s", ref)
+	}
+	return found, nil
+}
+
+func (s *Service) all() []*ctr {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	list := make([]*ctr, 0, len(s.byID))
+	for _, c := range s.byID {
+		list = append(list, c)
+	}
+	return list
+}
+
+// update changes the record in memory and on disk. The change is kept in memory
+// even if the disk refuses it, since the kernel's state has changed already.
+func (s *Service) update(c *ctr, change func(*record)) error {
+	c.mu.Lock()
+	change(&c.rec)
+	rec := c.rec
+	c.mu.Unlock()
+	return s.store.save(&rec)
+}
+
+// publish tells the event bus about a container, with Docker's attributes:
+// image, name, labels and what the verb adds.
+func (s *Service) publish(r *record, action events.Action, extra ...string) {
+	attrs := make(map[string]string, len(r.Config.Labels)+4)
+	for k, v := range r.Config.Labels {
+		attrs[k] = v
+	}
+	attrs["image"], attrs["name"] = r.Config.Image, r.Name
+	for i := 0; i+1 < len(extra); i += 2 {
+		attrs[extra[i]] = extra[i+1]
+	}
+	s.Events.Publish(events.ContainerEventType, action, r.ID, attrs)
+}
+
+// UsingImage lists the containers that were created from an image, for the
+// image store's conflict checks; running ones first.
+func (s *Service) UsingImage(imageID string) (ids []string, running bool) {
+	for _, c := range s.all() {
+		r := c.view()
+		if r.ImageID != imageID {
+			continue
+		}
+		if r.State.running() {
+			ids, running = slices.Insert(ids, 0, r.ID), true
+			continue
+		}
+		ids = append(ids, r.ID)
+	}
+	return ids, running
+}
+
+// UsingVolume lists the containers that mount a volume.
+func (s *Service) UsingVolume(name string) (ids []string) {
+	for _, c := range s.all() {
+		r := c.view()
+		if slices.ContainsFunc(r.Mounts, func(m mountPoint) bool { return m.Name == name }) {
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids
+}
+
+// Counts gives the number of containers by state, for info.
+func (s *Service) Counts() (running, paused, stopped int) {
+	for _, c := range s.all() {
+		switch c.view().State.Status {
+		case container.StateRunning, container.StateRestarting:
+			running++
+		case container.StatePaused:
+			paused++
+		default:
+			stopped++
+		}
+	}
+	return running, paused, stopped
+}
+
+// OnNetwork gives the endpoints of running containers by network name, for
+// network inspect.
+func (s *Service) OnNetwork(name string) map[string]*network.EndpointSettings {
+	out := map[string]*network.EndpointSettings{}
+	for _, c := range s.all() {
+		r := c.view()
+		if ep := r.Endpoints[name]; ep != nil && r.State.running() {
+			out[r.ID] = ep
+		}
+	}
+	return out
+}

@@ -1,0 +1,282 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+
+	"github.com/gantry-run/gantry/internal/cleanup"
+	"github.com/gantry-run/gantry/internal/engine"
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/supervisor/wire"
+)
+
+// Start runs a created or exited container.
+func (s *Service) Start(ctx context.Context, id string) error {
+	c, err := s.find(id)
+	if err != nil {
+		return err
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	switch st := c.view().State; {
+	case st.Status == container.StatePaused:
+		return errs.New(errs.Conflict, "cannot start a paused container, try unpause instead")
+	case st.running():
+		return errs.New(errs.NotModified, "container %s is already running", id)
+	case st.Status == container.StateRemoving || st.Status == container.StateDead:
+		return errs.New(errs.Conflict, "container is marked for removal and cannot be started")
+	}
+	c.stopTimer()
+	c.mu.Lock()
+	c.rec.StoppedByAPI, c.rec.RestartCount, c.backoff = false, 0, 0
+	c.mu.Unlock()
+	return s.start(ctx, c)
+}
+
+// start is Start without its checks; the caller holds the op lock.
+func (s *Service) start(ctx context.Context, c *ctr) error {
+	r := c.view()
+	err := s.launch(ctx, c)
+	if err == nil {
+		s.publish(&r, events.ActionStart)
+		return nil
+	}
+	// Clients that attached for this start must not wait for the next.
+	if err := s.Supervisor.Forget(ctx, r.ID, true); err != nil && !errs.Is(err, errs.NotFound) {
+		s.Log.Warn("release attached clients", "container", r.ID, "error", err)
+	}
+	err = startError(err)
+	saveErr := s.update(c, func(r *record) {
+		r.State.Error, r.State.ExitCode = err.Error(), startExitCode(err)
+		r.State.FinishedAt = time.Now().UTC()
+	})
+	if saveErr != nil {
+		s.Log.Error("record failed start", "container", r.ID, "error", saveErr)
+	}
+	if r.Host.AutoRemove {
+		if err := s.remove(context.WithoutCancel(ctx), c, true); err != nil {
+			s.Log.Error("remove container that did not start", "container", r.ID, "error", err)
+		}
+	}
+	return err
+}
+
+// launch makes the network, the files and the spec, and lets the supervisor run
+// the container.
+func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
+	var undo cleanup.Stack
+	defer func() {
+		if err := undo.Run(); err != nil {
+			s.Log.Error("undo start", "container", c.rec.ID, "error", err)
+		}
+	}()
+	r := c.view()
+	sandbox, err := s.connect(ctx, &r)
+	if err != nil {
+		return err
+	}
+	if sandbox != nil {
+		undo.Push(func(ctx context.Context) error { return s.disconnect(ctx, &r) })
+		defer sandbox.NS.Close() //nolint:errcheck // the supervisor has its own by then
+		r.Endpoints, r.Ports = sandbox.Endpoints, sandbox.Ports
+	}
+	req, err := s.startRequest(ctx, &r, sandbox)
+	if err != nil {
+		return err
+	}
+	// The record knows the network before the container runs: after a crash the
+	// restarted daemon learns from the supervisor that it does.
+	exited := make(chan struct{})
+	if err := s.update(c, func(rec *record) { rec.Endpoints, rec.Ports = r.Endpoints, r.Ports }); err != nil {
+		return err
+	}
+	var netns *os.File
+	if sandbox != nil {
+		netns = sandbox.NS
+	}
+	pid, err := s.Supervisor.Start(ctx, r.ID, req, netns)
+	if err != nil {
+		return err
+	}
+	undo.Release()
+	c.mu.Lock()
+	c.rec.State = state{Status: container.StateRunning, Pid: pid, StartedAt: time.Now().UTC(), FinishedAt: c.rec.State.FinishedAt}
+	c.exited = exited
+	c.mu.Unlock()
+	return nil
+}
+
+// connect gives the container its network; nil where it has none of its own.
+func (s *Service) connect(ctx context.Context, r *record) (*engine.Sandbox, error) {
+	mode := r.Host.NetworkMode
+	if mode.IsHost() || mode.IsContainer() || mode.IsNone() || r.Config.NetworkDisabled {
+		return nil, nil
+	}
+	sb, err := s.Networks.Attach(ctx, engine.NetworkRequest{
+		ContainerID: r.ID, Name: r.Name, Hostname: r.Config.Hostname, Mode: string(mode),
+		Endpoints: r.Network, Exposed: r.Config.ExposedPorts, Bindings: r.Host.PortBindings,
+		PublishAll: r.Host.PublishAllPorts, Sysctls: netSysctls(r.Host.Sysctls),
+	})
+	if err != nil {
+		return nil, err
+	}
+	for name, ep := range sb.Endpoints {
+		s.Events.Publish(events.NetworkEventType, events.ActionConnect, ep.NetworkID, map[string]string{"container": r.ID, "name": name, "type": "bridge"})
+	}
+	return sb, nil
+}
+
+func (s *Service) disconnect(ctx context.Context, r *record) error {
+	mode := r.Host.NetworkMode
+	if mode.IsHost() || mode.IsContainer() || mode.IsNone() || r.Config.NetworkDisabled {
+		return nil
+	}
+	if err := s.Networks.Detach(ctx, r.ID); err != nil {
+		return err
+	}
+	for name, ep := range r.Endpoints {
+		s.Events.Publish(events.NetworkEventType, events.ActionDisconnect, ep.NetworkID, map[string]string{"container": r.ID, "name": name, "type": "bridge"})
+	}
+	return nil
+}
+
+func netSysctls(all map[string]string) map[string]string {
+	out := map[string]string{}
+	for k, v := range all {
+		if strings.HasPrefix(k, "net.") {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// startRequest plans the run: files beside the record, spec, rootfs, log.
+func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.Sandbox) (req wire.Start, err error) {
+	p := &plan{
+		rec: r, bundle: s.store.dir(r.ID), initBinary: s.InitBinary, defInit: s.Defaults.Init,
+		cgroup: cgroupPath(r.Host.CgroupParent, s.Defaults.CgroupParent, r.ID), netFiles: true,
+	}
+	if p.joined, err = s.joinedNamespaces(r); err != nil {
+		return req, err
+	}
+	sec, err := parseSecurity(r.Host)
+	if err != nil {
+		return req, err
+	}
+	p.noNewPriv = sec.noNewPrivileges || s.Defaults.NoNewPrivileges
+	if p.caps, err = capabilities(r.Host); err != nil {
+		return req, err
+	}
+	if p.devices, p.deviceList, err = hostDevices(r.Host); err != nil {
+		return req, err
+	}
+	if p.ulimits, err = parseUlimits(r.Host.Ulimits, s.Defaults.Ulimits); err != nil {
+		return req, err
+	}
+	if p.hostname, err = s.networkFiles(r, sandbox); err != nil {
+		return req, err
+	}
+	made, err := checkSources(r.Mounts) // a host path may be gone since create
+	if err != nil {
+		for _, dir := range made {
+			_ = os.Remove(dir)
+		}
+		return req, err
+	}
+	sp, err := p.spec()
+	if err != nil {
+		return req, err
+	}
+	if sp.Linux.Seccomp, err = s.seccomp(sec.seccomp, r.Host.Privileged, sp); err != nil {
+		return req, err
+	}
+	if req.Spec, err = json.Marshal(sp); err != nil {
+		return req, fmt.Errorf("encode spec of container %s: %w", r.ID, err)
+	}
+	mounts, err := s.Images.RootfsMounts(ctx, r.ID)
+	if err != nil {
+		return req, err
+	}
+	for _, m := range mounts {
+		req.Rootfs = append(req.Rootfs, wire.Mount{Type: m.Type, Source: m.Source, Options: m.Options})
+	}
+	if err := os.MkdirAll(sp.Root.Path, 0o711); err != nil {
+		return req, fmt.Errorf("create mount point of container %s: %w", r.ID, err)
+	}
+	req.Bundle, req.User = p.bundle, wire.User{Name: r.Config.User, Groups: r.Host.GroupAdd}
+	req.OpenStdin, req.StdinOnce, req.TTY = r.Config.OpenStdin, r.Config.StdinOnce, r.Config.Tty
+	req.Log = s.log(r)
+	return req, nil
+}
+
+// joinedNamespaces resolves container:X modes to the namespaces of X's init.
+func (s *Service) joinedNamespaces(r *record) (map[string]string, error) {
+	joined := map[string]string{}
+	for kind, ref := range map[string]string{
+		"network": r.Host.NetworkMode.ConnectedContainer(), "pid": r.Host.PidMode.Container(), "ipc": r.Host.IpcMode.Container(),
+	} {
+		if ref == "" {
+			continue
+		}
+		other, err := s.find(ref)
+		if err != nil {
+			return nil, err
+		}
+		o := other.view()
+		if !o.State.running() {
+			return nil, errs.New(errs.Conflict, "cannot join namespace of a non running container: container %s is %s", o.Name, o.State.Status)
+		}
+		ns := map[string]string{"network": "net"}[kind]
+		if ns == "" {
+			ns = kind
+		}
+		joined[kind] = path.Join("/proc", fmt.Sprint(o.State.Pid), "ns", ns)
+		if kind == "ipc" {
+			joined["shm"] = path.Join("/proc", fmt.Sprint(o.State.Pid), "root/dev/shm")
+		}
+		if kind == "network" { // containers that share a network share its host name, too
+			joined["uts"] = path.Join("/proc", fmt.Sprint(o.State.Pid), "ns/uts")
+		}
+	}
+	return joined, nil
+}
+
+// startError words a failed start as Docker does: scripts look for these texts.
+func startError(err error) error {
+	if p, ok := errors.AsType[*wire.ProgramError](err); ok {
+		return &programError{kindErr: errs.New(errs.InvalidArgument,
+			"failed to create task for container: OCI runtime create failed: unable to start container process: %w: unknown", err), program: p}
+	}
+	return err
+}
+
+// programError keeps what the exit code depends on.
+type programError struct {
+	kindErr error
+	program *wire.ProgramError
+}
+
+func (e *programError) Error() string { return e.kindErr.Error() }
+func (e *programError) Unwrap() error { return e.kindErr }
+
+// startExitCode is the exit code of a container that could not be started: 127
+// without a program, 126 if it cannot be executed, else 128 as in Docker.
+func startExitCode(err error) int {
+	p, ok := errors.AsType[*programError](err)
+	switch {
+	case !ok:
+		return 128
+	case errs.Is(p.program.Err, errs.NotFound):
+		return 127
+	}
+	return 126
+}

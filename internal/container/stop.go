@@ -1,0 +1,219 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/sys/signal"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/errs"
+)
+
+// defaultStopTimeout is Docker's, in seconds.
+const defaultStopTimeout = 10
+
+// killGrace is how long the end after SIGKILL is waited for: longer means that
+// the process hangs in the kernel.
+const killGrace = 10 * time.Second
+
+// Stop asks the container's init to end, and ends it when it does not.
+func (s *Service) Stop(ctx context.Context, id, sig string, timeout *int) error {
+	c, err := s.find(id)
+	if err != nil {
+		return err
+	}
+	return s.stop(ctx, c, sig, timeout)
+}
+
+func (s *Service) stop(ctx context.Context, c *ctr, sig string, timeout *int) error {
+	c.stopTimer()
+	r := c.view()
+	if r.State.Status == container.StateRestarting {
+		c.op.Lock()
+		err := s.update(c, func(r *record) { r.State.Status, r.StoppedByAPI = container.StateExited, true })
+		c.op.Unlock()
+		c.notify(r.State.ExitCode, container.WaitConditionNotRunning)
+		return err
+	}
+	if !r.State.running() {
+		return errs.New(errs.NotModified, "container %s is not running", r.ID)
+	}
+	signum, err := stopSignal(&r, sig)
+	if err != nil {
+		return err
+	}
+	exited := c.beginStop()
+	if err := s.update(c, func(*record) {}); err != nil {
+		return err
+	}
+	if exited == nil {
+		return nil // it ended meanwhile
+	}
+	if err := s.end(ctx, c, signum, stopTimeout(&r, timeout), exited); err != nil {
+		return err
+	}
+	s.publish(&r, events.ActionStop)
+	return nil
+}
+
+// beginStop notes that the user wants the container down, so that no restart
+// policy revives it, and gives the channel that its end closes.
+func (c *ctr) beginStop() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rec.StoppedByAPI = true
+	return c.exited
+}
+
+func (s *Service) end(ctx context.Context, c *ctr, sig unix.Signal, timeout time.Duration, exited <-chan struct{}) error {
+	r := c.view()
+	if err := s.kill(ctx, &r, sig); err != nil && !errs.Is(err, errs.Conflict) {
+		s.Log.Warn("signal container", "container", r.ID, "signal", sig, "error", err)
+	}
+	if r.State.Status == container.StatePaused { // a frozen process cannot react
+		if err := s.Supervisor.Resume(ctx, r.ID); err != nil {
+			s.Log.Warn("thaw container to stop it", "container", r.ID, "error", err)
+		}
+	}
+	var expired <-chan time.Time
+	if timeout >= 0 {
+		t := time.NewTimer(timeout)
+		defer t.Stop()
+		expired = t.C
+	}
+	select {
+	case <-exited:
+		return nil
+	case <-ctx.Done(): // Docker goes on to SIGKILL when the client leaves
+	case <-expired:
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err := s.kill(ctx, &r, unix.SIGKILL); err != nil && !errs.Is(err, errs.Conflict) {
+		return err
+	}
+	return awaitKilled(&r, exited)
+}
+
+func awaitKilled(r *record, exited <-chan struct{}) error {
+	t := time.NewTimer(killGrace)
+	defer t.Stop()
+	select {
+	case <-exited:
+		return nil
+	case <-t.C:
+		return errs.New(errs.Internal, "container %s did not exit within %s of SIGKILL", r.ID, killGrace)
+	}
+}
+
+func stopSignal(r *record, sig string) (unix.Signal, error) {
+	if sig == "" {
+		sig = r.Config.StopSignal
+	}
+	if sig == "" {
+		return unix.SIGTERM, nil
+	}
+	n, err := signal.ParseSignal(sig)
+	if err != nil {
+		return 0, errs.New(errs.InvalidArgument, "Invalid signal: %s", sig)
+	}
+	return n, nil
+}
+
+func stopTimeout(r *record, timeout *int) time.Duration {
+	seconds := defaultStopTimeout
+	if r.Config.StopTimeout != nil {
+		seconds = *r.Config.StopTimeout
+	}
+	if timeout != nil {
+		seconds = *timeout
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// Kill sends a signal, SIGKILL by default, to the container's init.
+func (s *Service) Kill(ctx context.Context, id, sig string) error {
+	c, err := s.find(id)
+	if err != nil {
+		return err
+	}
+	signum := unix.SIGKILL
+	if sig != "" {
+		if signum, err = signal.ParseSignal(sig); err != nil {
+			return errs.New(errs.InvalidArgument, "Invalid signal: %s", sig)
+		}
+	}
+	r := c.view()
+	if !r.State.running() {
+		return errs.New(errs.Conflict, "cannot kill container: %s: container %s is not running", id, r.ID)
+	}
+	want, _ := stopSignal(&r, "")
+	if signum == unix.SIGKILL || signum == want { // the user wants it to end: no restart
+		c.beginStop()
+	}
+	c.mu.Lock()
+	exited := c.exited
+	c.mu.Unlock()
+	if err := s.kill(ctx, &r, signum); err != nil {
+		return errs.New(errs.KindOf(err), "cannot kill container: %s: %w", id, err)
+	}
+	if signum == unix.SIGKILL && exited != nil {
+		return awaitKilled(&r, exited)
+	}
+	return nil
+}
+
+func (s *Service) kill(ctx context.Context, r *record, sig unix.Signal) error {
+	err := s.Supervisor.Signal(ctx, r.ID, int(sig), false)
+	if err != nil {
+		if errs.Is(err, errs.NotFound) || errors.Is(err, unix.ESRCH) {
+			return errs.New(errs.Conflict, "container %s is not running", r.ID)
+		}
+		return err
+	}
+	s.publish(r, events.ActionKill, "signal", strconv.Itoa(int(sig)))
+	return nil
+}
+
+// Restart stops the container if it runs, and starts it.
+func (s *Service) Restart(ctx context.Context, id, sig string, timeout *int) error {
+	c, err := s.find(id)
+	if err != nil {
+		return err
+	}
+	// --rm must not take the container away between the two.
+	restore := c.holdAutoRemove()
+	defer restore()
+	if err := s.stop(ctx, c, sig, timeout); err != nil && !errs.Is(err, errs.NotModified) {
+		return err
+	}
+	if err := s.Start(ctx, id); err != nil && !errs.Is(err, errs.NotModified) {
+		return err
+	}
+	r := c.view()
+	s.publish(&r, events.ActionRestart)
+	return nil
+}
+
+func (c *ctr) holdAutoRemove() (restore func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.rec.Host.AutoRemove {
+		return func() {}
+	}
+	set := func(v bool) {
+		h := *c.rec.Host
+		h.AutoRemove = v
+		c.rec.Host = &h
+	}
+	set(false)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		set(true)
+	}
+}

@@ -1,0 +1,88 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+
+	"github.com/gantry-run/gantry/internal/errs"
+)
+
+// Update changes limits and the restart policy, of a running container at once.
+func (s *Service) Update(ctx context.Context, id string, u container.UpdateConfig) (container.UpdateResponse, error) {
+	resp := container.UpdateResponse{Warnings: []string{}}
+	c, err := s.find(id)
+	if err != nil {
+		return resp, err
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	r := c.view()
+	h := *r.Host
+	mergeResources(&h.Resources, &u.Resources)
+	if u.RestartPolicy.Name != "" {
+		if h.AutoRemove && !u.RestartPolicy.IsNone() {
+			return resp, errs.New(errs.Conflict, "Restart policy cannot be updated because AutoRemove is enabled for the container")
+		}
+		h.RestartPolicy = u.RestartPolicy
+	}
+	if _, err := validate(r.Config, &h); err != nil {
+		return resp, err
+	}
+	if r.State.running() {
+		res, err := resources(&h)
+		if err != nil {
+			return resp, err
+		}
+		data, err := json.Marshal(res)
+		if err != nil {
+			return resp, err
+		}
+		if err := s.Supervisor.Update(ctx, r.ID, data); err != nil {
+			return resp, errs.New(errs.KindOf(err), "Cannot update container %s: %w", r.ID, err)
+		}
+	}
+	if err := s.update(c, func(r *record) { r.Host = &h }); err != nil {
+		return resp, err
+	}
+	s.publish(&r, events.ActionUpdate)
+	return resp, nil
+}
+
+// mergeResources takes over what the request sets; zero means unchanged.
+func mergeResources(to, from *container.Resources) {
+	setInt := func(dst *int64, v int64) {
+		if v != 0 {
+			*dst = v
+		}
+	}
+	setInt(&to.CPUShares, from.CPUShares)
+	setInt(&to.CPUPeriod, from.CPUPeriod)
+	setInt(&to.CPUQuota, from.CPUQuota)
+	setInt(&to.CPURealtimePeriod, from.CPURealtimePeriod)
+	setInt(&to.CPURealtimeRuntime, from.CPURealtimeRuntime)
+	setInt(&to.NanoCPUs, from.NanoCPUs)
+	setInt(&to.MemoryReservation, from.MemoryReservation)
+	if from.Memory != 0 {
+		// A lone new limit keeps the swap limit only if that is still above it.
+		to.Memory = from.Memory
+		if from.MemorySwap == 0 && to.MemorySwap > 0 && to.MemorySwap < to.Memory {
+			to.MemorySwap = 0
+		}
+	}
+	setInt(&to.MemorySwap, from.MemorySwap)
+	if from.CpusetCpus != "" {
+		to.CpusetCpus = from.CpusetCpus
+	}
+	if from.CpusetMems != "" {
+		to.CpusetMems = from.CpusetMems
+	}
+	if from.BlkioWeight != 0 {
+		to.BlkioWeight = from.BlkioWeight
+	}
+	if from.PidsLimit != nil {
+		to.PidsLimit = from.PidsLimit
+	}
+}

@@ -1,0 +1,144 @@
+package mount
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options are mount(8)-style options sorted by what they act on. The zero
+// value changes nothing.
+type Options struct {
+	Bind      bool `json:",omitempty"` // "bind" or "rbind"
+	Recursive bool `json:",omitempty"` // "rbind"
+
+	Set   uint64 `json:",omitempty"` // MOUNT_ATTR_* of this mount
+	Clear uint64 `json:",omitempty"`
+
+	RecSet   uint64 `json:",omitempty"` // MOUNT_ATTR_* of this and all mounts below ("rro", …)
+	RecClear uint64 `json:",omitempty"`
+
+	Propagation    uint64 `json:",omitempty"` // MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE
+	RecPropagation bool   `json:",omitempty"`
+
+	Superblock []string `json:",omitempty"` // generic flags of the superblock: "ro", "sync", …
+	Data       []string `json:",omitempty"` // the filesystem's own options
+
+	CopyUp   bool `json:",omitempty"` // "tmpcopyup": a tmpfs starts with what it hides
+	IDMap    bool `json:",omitempty"` // "idmap"
+	RecIDMap bool `json:",omitempty"` // "ridmap"
+}
+
+type attrOption struct {
+	bit   uint64
+	clear bool
+}
+
+// attrOptions are the options of one mount, from the runtime specification's
+// table; with an "r" before them they act on the whole tree.
+var attrOptions = map[string]attrOption{
+	"ro":            {unix.MOUNT_ATTR_RDONLY, false},
+	"rw":            {unix.MOUNT_ATTR_RDONLY, true},
+	"nosuid":        {unix.MOUNT_ATTR_NOSUID, false},
+	"suid":          {unix.MOUNT_ATTR_NOSUID, true},
+	"nodev":         {unix.MOUNT_ATTR_NODEV, false},
+	"dev":           {unix.MOUNT_ATTR_NODEV, true},
+	"noexec":        {unix.MOUNT_ATTR_NOEXEC, false},
+	"exec":          {unix.MOUNT_ATTR_NOEXEC, true},
+	"noatime":       {unix.MOUNT_ATTR_NOATIME, false},
+	"atime":         {unix.MOUNT_ATTR__ATIME, true},
+	"strictatime":   {unix.MOUNT_ATTR_STRICTATIME, false},
+	"nostrictatime": {unix.MOUNT_ATTR__ATIME, true},
+	"relatime":      {unix.MOUNT_ATTR__ATIME, true}, // relatime is the zero of the enumeration
+	"norelatime":    {unix.MOUNT_ATTR__ATIME, true},
+	"nodiratime":    {unix.MOUNT_ATTR_NODIRATIME, false},
+	"diratime":      {unix.MOUNT_ATTR_NODIRATIME, true},
+	"nosymfollow":   {unix.MOUNT_ATTR_NOSYMFOLLOW, false},
+	"symfollow":     {unix.MOUNT_ATTR_NOSYMFOLLOW, true},
+}
+
+var propagationOptions = map[string]uint64{
+	"private": unix.MS_PRIVATE, "slave": unix.MS_SLAVE, "shared": unix.MS_SHARED, "unbindable": unix.MS_UNBINDABLE,
+}
+
+// superblockFlags are generic flags that the new mount interface takes by name.
+var superblockFlags = map[string]bool{
+	"sync": true, "dirsync": true, "lazytime": true, "mand": true, "iversion": true, "silent": true,
+}
+
+// ignoredOptions undo what is never the default, or say nothing to the kernel.
+var ignoredOptions = map[string]bool{
+	"defaults": true, "async": true, "loud": true, "nomand": true, "noiversion": true, "nolazytime": true,
+}
+
+// ParseOptions sorts mount options. Unknown ones are the filesystem's own. It
+// is pure: nothing is checked against the machine.
+func ParseOptions(options []string) Options {
+	var o Options
+	for _, s := range options {
+		o.add(s)
+	}
+	return o
+}
+
+func (o *Options) add(s string) {
+	if s == "" || ignoredOptions[s] {
+		return
+	}
+	if a, ok := attrOptions[s]; ok {
+		toggle(&o.Set, &o.Clear, a)
+		return
+	}
+	if flag, ok := propagationOptions[s]; ok {
+		o.Propagation, o.RecPropagation = flag, false
+		return
+	}
+	if superblockFlags[s] {
+		o.Superblock = append(o.Superblock, s)
+		return
+	}
+	switch s {
+	case "bind":
+		o.Bind = true
+		return
+	case "rbind":
+		o.Bind, o.Recursive = true, true
+		return
+	case "tmpcopyup":
+		o.CopyUp = true
+		return
+	case "idmap":
+		o.IDMap = true
+		return
+	case "ridmap":
+		o.IDMap, o.RecIDMap = true, true
+		return
+	case "remount":
+		return // the mount is made anew, with the final attributes
+	}
+	if base, ok := strings.CutPrefix(s, "r"); ok {
+		if a, ok := attrOptions[base]; ok {
+			toggle(&o.RecSet, &o.RecClear, a)
+			return
+		}
+		if flag, ok := propagationOptions[base]; ok {
+			o.Propagation, o.RecPropagation = flag, true
+			return
+		}
+	}
+	o.Data = append(o.Data, s)
+}
+
+// toggle lets the last of contradicting options win.
+func toggle(set, clear *uint64, a attrOption) {
+	if a.bit == unix.MOUNT_ATTR_NOATIME || a.bit == unix.MOUNT_ATTR_STRICTATIME || a.bit == unix.MOUNT_ATTR__ATIME {
+		*set &^= unix.MOUNT_ATTR__ATIME
+	}
+	if a.clear {
+		*set &^= a.bit
+		*clear |= a.bit
+		return
+	}
+	*set |= a.bit
+	*clear &^= a.bit
+}

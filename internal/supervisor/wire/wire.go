@@ -1,0 +1,264 @@
+// Package wire is the protocol between the daemon and the supervisor: frames of
+// JSON over a unix stream socket, with file descriptors beside them.
+//
+// A connection carries one call: a Request frame, a Response frame. Three calls
+// go on after the response: attach and an attached exec turn the connection into
+// the process's standard streams, and watch turns it into a stream of Event
+// frames. Nothing else belongs here; both sides are tested against each other in
+// package supervisor.
+package wire
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/errs"
+)
+
+// Op names a call.
+type Op string
+
+// The calls. Their arguments are the Request fields named in the comments.
+const (
+	OpPing     Op = "ping"
+	OpStart    Op = "start"    // ID, Start; fds: the network namespace if Start.Netns
+	OpExec     Op = "exec"     // ID, ExecID, Exec, Attach if attached
+	OpAttach   Op = "attach"   // ID, Attach; may come before start
+	OpSignal   Op = "signal"   // ID, Signal, All
+	OpResize   Op = "resize"   // ID, ExecID, Height, Width
+	OpPause    Op = "pause"    // ID
+	OpResume   Op = "resume"   // ID
+	OpUpdate   Op = "update"   // ID, Resources
+	OpStats    Op = "stats"    // ID
+	OpPids     Op = "pids"     // ID
+	OpForget   Op = "forget"   // ID: the daemon has recorded the exit; All: and removed the container
+	OpWatch    Op = "watch"    // Response.Containers, then events
+	OpShutdown Op = "shutdown" // ends the supervisor if it has no containers
+)
+
+// Mount is a mount that the container's init performs, see oci.RootfsMount.
+type Mount struct {
+	Type, Source string
+	Options      []string
+}
+
+// Log says where and how a container's output is logged. An empty Path logs nothing.
+type Log struct {
+	Path     string
+	MaxSize  int64             // bytes, 0: unlimited
+	MaxFile  int               // files including the current one
+	Compress bool              // gzip rotated files
+	Attrs    map[string]string `json:",omitempty"`
+}
+
+// Start describes a container to run.
+type Start struct {
+	Bundle    string          // directory of the container
+	Spec      json.RawMessage // runtime-spec config
+	User      User            // resolved in the container
+	Rootfs    []Mount
+	Netns     bool // the request carries the namespace's descriptor
+	OpenStdin bool
+	StdinOnce bool // close stdin when the first attached client leaves
+	TTY       bool
+	Log       Log
+}
+
+// User is a user in Docker's notation, see oci.NamedUser.
+type User struct {
+	Name   string
+	Groups []string `json:",omitempty"`
+}
+
+// Exec describes an additional process.
+type Exec struct {
+	Process   json.RawMessage // runtime-spec process
+	User      User
+	OpenStdin bool
+	TTY       bool
+	Attached  bool // the connection becomes the process's streams
+}
+
+// Attach selects streams.
+type Attach struct {
+	Stdin, Stdout, Stderr bool
+}
+
+// Request is what the daemon sends.
+type Request struct {
+	Op            Op
+	ID            string          `json:",omitempty"`
+	ExecID        string          `json:",omitempty"`
+	Start         *Start          `json:",omitempty"`
+	Exec          *Exec           `json:",omitempty"`
+	Attach        *Attach         `json:",omitempty"`
+	Signal        int             `json:",omitempty"`
+	All           bool            `json:",omitempty"`
+	Height, Width uint16          `json:",omitempty"`
+	Resources     json.RawMessage `json:",omitempty"`
+}
+
+// Container is a container that the supervisor knows.
+type Container struct {
+	ID        string
+	Pid       int
+	StartedAt time.Time
+	Paused    bool
+	Exit      *Exit    `json:",omitempty"` // nil while it runs
+	Execs     []string `json:",omitempty"` // running execs
+}
+
+// Exit tells how a process ended.
+type Exit struct {
+	Code      int // 128+n for signal n
+	At        time.Time
+	OOMKilled bool
+	Unknown   bool // the supervisor was not there to see it; Code is 255
+}
+
+// Response is what the supervisor answers.
+type Response struct {
+	Error      *Error          `json:",omitempty"`
+	Pid        int             `json:",omitempty"`
+	Pids       []int           `json:",omitempty"`
+	Stats      json.RawMessage `json:",omitempty"` // opencontainers/cgroups Stats
+	Containers []Container     `json:",omitempty"`
+	Busy       bool            `json:",omitempty"` // shutdown refused
+}
+
+// Event tells of the end of a container's init or of an exec.
+type Event struct {
+	ID     string
+	ExecID string `json:",omitempty"`
+	Exit   Exit
+}
+
+// Error carries an error's kind over the wire.
+type Error struct {
+	Kind    errs.Kind
+	Message string
+	Program bool // the container's program could not be started (exit code 126 or 127)
+}
+
+// ProgramError marks an error that the user's command line, not the engine, caused.
+type ProgramError struct{ Err error }
+
+func (e *ProgramError) Error() string { return e.Err.Error() }
+func (e *ProgramError) Unwrap() error { return e.Err }
+
+// Err turns the wire form back into an error.
+func (e *Error) Err() error {
+	if e == nil {
+		return nil
+	}
+	err := errs.New(e.Kind, "%s", e.Message)
+	if e.Program {
+		return &ProgramError{Err: err}
+	}
+	return err
+}
+
+// maxFrame bounds a frame: a spec with a large seccomp profile is below 1 MiB.
+const maxFrame = 16 << 20
+
+// maxFDs bounds the descriptors in one frame.
+const maxFDs = 8
+
+// Write sends v as one frame, files with it. The files stay the caller's.
+func Write(c *net.UnixConn, v any, files ...*os.File) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode frame: %w", err)
+	}
+	frame := make([]byte, 4, 4+len(body))
+	binary.LittleEndian.PutUint32(frame, uint32(len(body)))
+	frame = append(frame, body...)
+	if len(files) == 0 {
+		_, err = c.Write(frame)
+		return err
+	}
+	fds := make([]int, len(files))
+	for i, f := range files {
+		fds[i] = int(f.Fd())
+	}
+	n, _, err := c.WriteMsgUnix(frame, unix.UnixRights(fds...), nil)
+	if err == nil && n < len(frame) {
+		_, err = c.Write(frame[n:])
+	}
+	return err
+}
+
+// Read receives one frame into v and the files that came with it, which are
+// then the caller's. io.EOF means that the peer is gone between frames.
+func Read(c *net.UnixConn, v any) ([]*os.File, error) {
+	head := make([]byte, 4)
+	oob := make([]byte, unix.CmsgSpace(maxFDs*4))
+	n, oobn, _, _, err := c.ReadMsgUnix(head, oob)
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		return nil, io.EOF
+	}
+	files, err := parseFiles(oob[:oobn])
+	if err == nil && n < len(head) {
+		_, err = io.ReadFull(c, head[n:])
+	}
+	if err == nil {
+		err = readBody(c, binary.LittleEndian.Uint32(head), v)
+	}
+	if err != nil {
+		for _, f := range files {
+			_ = f.Close() // the frame is refused; so are its files
+		}
+		return nil, err
+	}
+	return files, nil
+}
+
+func readBody(r io.Reader, size uint32, v any) error {
+	if size > maxFrame {
+		return fmt.Errorf("frame of %d bytes exceeds the limit of %d", size, maxFrame)
+	}
+	body := make([]byte, size)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return fmt.Errorf("read frame: %w", err)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return fmt.Errorf("decode frame: %w", err)
+	}
+	return nil
+}
+
+func parseFiles(oob []byte) ([]*os.File, error) {
+	if len(oob) == 0 {
+		return nil, nil
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, fmt.Errorf("parse control message: %w", err)
+	}
+	var files []*os.File
+	for _, m := range msgs {
+		fds, err := unix.ParseUnixRights(&m)
+		if errors.Is(err, unix.EINVAL) {
+			continue // another kind of control message
+		}
+		if err != nil {
+			return files, err
+		}
+		for _, fd := range fds {
+			unix.CloseOnExec(fd)
+			files = append(files, os.NewFile(uintptr(fd), "received"))
+		}
+	}
+	return files, nil
+}
