@@ -1,0 +1,97 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/gantry-run/gantry/internal/engine"
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+)
+
+// createBody is the request's document with what older clients may send and
+// today's type lacks.
+type createBody struct {
+	container.CreateRequest
+	older olderCreate
+}
+
+type olderCreate struct {
+	MacAddress network.HardwareAddr
+	HostConfig struct {
+		Capabilities []string
+	}
+}
+
+func (a *api) containerCreate(w *reply, r *request) error {
+	body, err := r.decodeCreate()
+	if err != nil {
+		return err
+	}
+	platform, err := r.createPlatform()
+	if err != nil {
+		return err
+	}
+	warnings, err := adaptCreate(body, r.version)
+	if err != nil {
+		return err
+	}
+	answer, err := a.backend.Containers.Create(r.Context(), engine.ContainerCreate{
+		Name: r.query.Get("name"), Platform: platform,
+		Config: body.Config, Host: body.HostConfig, Network: body.NetworkingConfig,
+	})
+	if err != nil {
+		return err
+	}
+	answer.Warnings = append(orEmpty(answer.Warnings), warnings...)
+	return w.json(http.StatusCreated, answer)
+}
+
+// decodeCreate decodes the body and fills in the parts that every later step
+// takes for granted.
+func (r *request) decodeCreate() (*createBody, error) {
+	if err := r.checkJSON(); err != nil {
+		return nil, err
+	}
+	data, err := r.readBody()
+	if err != nil {
+		return nil, err
+	}
+	body := &createBody{}
+	if err := unmarshalCreate(data, body); err != nil {
+		return nil, err
+	}
+	if body.Config == nil {
+		return nil, errs.New(errs.InvalidArgument, "config cannot be empty in order to create a container")
+	}
+	if body.Config.Volumes == nil {
+		body.Config.Volumes = map[string]struct{}{}
+	}
+	if body.HostConfig == nil {
+		body.HostConfig = &container.HostConfig{}
+	}
+	if body.HostConfig.PortBindings == nil {
+		body.HostConfig.PortBindings = network.PortMap{}
+	}
+	if body.NetworkingConfig == nil {
+		body.NetworkingConfig = &network.NetworkingConfig{}
+	}
+	if body.NetworkingConfig.EndpointsConfig == nil {
+		body.NetworkingConfig.EndpointsConfig = map[string]*network.EndpointSettings{}
+	}
+	return body, nil
+}
+
+func unmarshalCreate(data []byte, body *createBody) error {
+	// Docker names the decoder's own error here, "EOF" for an empty body.
+	if err := unmarshalBody(data, &body.CreateRequest); err != nil {
+		if len(data) == 0 {
+			return errs.New(errs.InvalidArgument, "invalid JSON: EOF")
+		}
+		return err
+	}
+	// The same document was valid a moment ago; members of other types than
+	// expected are as good as absent.
+	_ = unmarshalBody(data, &body.older)
+	return nil
+}

@@ -1,0 +1,110 @@
+package httpapi
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/gantry-run/gantry/internal/engine"
+	"github.com/moby/moby/api/types"
+)
+
+// lingerTimeout is how long a finished stream waits for the client to close
+// its side. Closing a socket with unread input resets the connection, which
+// could take away output that the client has not read yet.
+const lingerTimeout = 5 * time.Second
+
+// hijacked is a connection that has been taken over from HTTP.
+type hijacked struct {
+	net.Conn
+	// early is what the client sent before the take-over, already read by
+	// the HTTP server.
+	early *bytes.Reader
+}
+
+var _ engine.Conn = (*hijacked)(nil)
+
+// Read gives what the client sends.
+func (c *hijacked) Read(p []byte) (int, error) {
+	if c.early.Len() > 0 {
+		return c.early.Read(p)
+	}
+	return c.Conn.Read(p)
+}
+
+// CloseWrite ends our side; the client may go on sending.
+func (c *hijacked) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return fmt.Errorf("close one side of a %T: %w", c.Conn, errors.ErrUnsupported)
+	}
+	return half.CloseWrite()
+}
+
+// finish closes the connection so that the client gets all output. It returns
+// at once if the backend has closed the connection already.
+func (c *hijacked) finish() {
+	if c.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(lingerTimeout)) == nil {
+		_, _ = io.Copy(io.Discard, c.Conn) // ends by the client's close or the deadline
+	}
+	_ = c.Close() // an already closed connection is what we want
+}
+
+// hijacker takes over the connection of one request, at most once.
+type hijacker struct {
+	w *reply
+	r *request
+	// conn is set once the connection has been taken over.
+	conn *hijacked
+	raw  bool // the stream is not multiplexed
+}
+
+// hijack answers with the headers that start a stream and gives the
+// connection. It is handed to the backend, which calls it when nothing can
+// fail with a status any more.
+func (h *hijacker) hijack(tty bool) (engine.Conn, error) {
+	conn, buffered, err := http.NewResponseController(h.w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("take over connection: %w", err)
+	}
+	h.w.begun, h.w.hijacked = true, true
+	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered()) // exactly what is there: cannot fail
+	h.conn, h.raw = &hijacked{conn, bytes.NewReader(bytes.Clone(early))}, tty
+	// The server's deadlines were for the request's header.
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return nil, fmt.Errorf("clear deadline of stream: %w", err)
+	}
+	if _, err := conn.Write(h.header(tty)); err != nil {
+		return nil, fmt.Errorf("start stream: %w", err)
+	}
+	return h.conn, nil
+}
+
+// header is the answer's head: 101 for clients that ask for an upgrade, else a
+// plain 200 after which the connection is a stream just the same.
+func (h *hijacker) header(tty bool) []byte {
+	var b bytes.Buffer
+	contentType := types.MediaTypeRawStream
+	if _, upgrade := h.r.Header["Upgrade"]; upgrade {
+		if !tty && !h.r.version.before(42) {
+			contentType = types.MediaTypeMultiplexedStream
+		}
+		b.WriteString("HTTP/1.1 101 UPGRADED\r\nContent-Type: " + contentType + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n")
+	} else {
+		b.WriteString("HTTP/1.1 200 OK\r\nContent-Type: " + contentType + "\r\n")
+	}
+	_ = h.w.Header().Write(&b) // to memory
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
+// finish ends the stream, if there is one.
+func (h *hijacker) finish() {
+	if h.conn != nil {
+		h.conn.finish()
+	}
+}
