@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/gantry-run/gantry/internal/oci/plan"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -64,6 +65,13 @@ type CreateOptions struct {
 type NamedUser struct {
 	User   string   // "", "name", "uid", "name:group", "uid:gid"; "" is root
 	Groups []string // additional groups by name or number (--group-add)
+}
+
+func (u *NamedUser) plan() *plan.User {
+	if u == nil {
+		return nil
+	}
+	return &plan.User{User: u.User, Groups: u.Groups}
 }
 
 // ExecOptions describe one additional process.

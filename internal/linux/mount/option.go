@@ -1,6 +1,7 @@
 package mount
 
 import (
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -141,4 +142,23 @@ func toggle(set, clear *uint64, a attrOption) {
 	}
 	*set |= a.bit
 	*clear &^= a.bit
+}
+
+// OptionNames lists the options that are not the filesystem's own, sorted.
+func OptionNames() []string {
+	all := []string{"bind", "rbind", "tmpcopyup", "remount"}
+	for name := range attrOptions {
+		all = append(all, name, "r"+name)
+	}
+	for name := range propagationOptions {
+		all = append(all, name, "r"+name)
+	}
+	for name := range superblockFlags {
+		all = append(all, name)
+	}
+	for name := range ignoredOptions {
+		all = append(all, name)
+	}
+	slices.Sort(all)
+	return all
 }

@@ -1,0 +1,180 @@
+package cgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/cgroups"
+	"golang.org/x/sys/unix"
+)
+
+// primary is the directory that is asked who is in the group.
+func (g Group) primary() string {
+	if g.Unified != "" {
+		return g.Unified
+	}
+	for _, controller := range []string{"freezer", "devices", "pids", "memory"} {
+		if dir, ok := g.V1[controller]; ok {
+			return dir
+		}
+	}
+	for _, dir := range g.V1 {
+		return dir
+	}
+	return ""
+}
+
+// Pids lists the processes in the group and in groups below it. A group that
+// does not exist has none.
+func (g Group) Pids() ([]int, error) {
+	pids, err := cgroups.GetAllPids(g.primary())
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list processes of cgroup: %w", err)
+	}
+	return pids, nil
+}
+
+// Freeze stops all processes of the group and returns when they stand still,
+// or when ctx ends; then some may be stopped and others not.
+func (g Group) Freeze(ctx context.Context) error { return g.setFrozen(ctx, true) }
+
+// Thaw lets the processes of a frozen group go on.
+func (g Group) Thaw(ctx context.Context) error { return g.setFrozen(ctx, false) }
+
+func (g Group) setFrozen(ctx context.Context, frozen bool) error {
+	verb, value, word := "thaw", "0", "THAWED"
+	if frozen {
+		verb, value, word = "freeze", "1", "FROZEN"
+	}
+	var err error
+	if g.Unified != "" {
+		if err = writeFile(filepath.Join(g.Unified, "cgroup.freeze"), value); err == nil {
+			err = g.waitEvent(ctx, "frozen", value)
+		}
+	} else if dir, ok := g.V1["freezer"]; ok {
+		err = freezeV1(ctx, filepath.Join(dir, "freezer.state"), word)
+	} else {
+		err = errors.New("no freezer")
+	}
+	if err != nil {
+		return fmt.Errorf("%s cgroup: %w", verb, err)
+	}
+	return nil
+}
+
+// freezeV1 repeats the write: a task that was born during freezing stays
+// behind in FREEZING until it is told again. v1 has no event for it.
+func freezeV1(ctx context.Context, file, word string) error {
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		if err := writeFile(file, word); err != nil {
+			return err
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if strings.TrimSpace(string(data)) == word {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// Frozen tells whether the group is frozen. A group that does not exist is not.
+func (g Group) Frozen() (bool, error) {
+	if g.Unified != "" {
+		v, err := readEvent(g.Unified, "frozen")
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+			return false, nil
+		}
+		return v == "1", err
+	}
+	data, err := os.ReadFile(filepath.Join(g.V1["freezer"], "freezer.state"))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+		return false, nil
+	}
+	return strings.TrimSpace(string(data)) == "FROZEN", err
+}
+
+// SignalAll sends sig to every process of the group. SIGKILL reaches even what
+// forks meanwhile.
+func (g Group) SignalAll(ctx context.Context, sig unix.Signal) error {
+	if sig == unix.SIGKILL && g.Unified != "" {
+		err := writeFile(filepath.Join(g.Unified, "cgroup.kill"), "1")
+		if err == nil || errors.Is(err, unix.ENODEV) {
+			return nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) { // before Linux 5.14, or removed
+			return fmt.Errorf("kill cgroup: %w", err)
+		}
+	}
+	frozen, err := g.Frozen()
+	if err != nil {
+		return err
+	}
+	if !frozen {
+		// A process that forks faster than its children are listed would escape.
+		if err := g.Freeze(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	pids, err := g.Pids()
+	for _, pid := range pids {
+		if kerr := unix.Kill(pid, sig); kerr != nil && !errors.Is(kerr, unix.ESRCH) {
+			err = errors.Join(err, fmt.Errorf("signal process %d: %w", pid, kerr))
+		}
+	}
+	if !frozen || sig == unix.SIGKILL && g.Unified == "" { // a v1 freezer holds back even SIGKILL
+		if terr := g.Thaw(ctx); terr != nil && !errors.Is(terr, fs.ErrNotExist) {
+			err = errors.Join(err, terr)
+		}
+	}
+	return err
+}
+
+// OOMKills is how many processes of the group the kernel killed for want of memory.
+func (g Group) OOMKills() (uint64, error) {
+	file := filepath.Join(g.V1["memory"], "memory.oom_control")
+	if g.V2() {
+		file = filepath.Join(g.Unified, "memory.events")
+	} else if g.V1["memory"] == "" {
+		return 0, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0, fmt.Errorf("read OOM kills: %w", err)
+	}
+	value, _ := keyed(string(data), "oom_kill")
+	if value == "" {
+		return 0, nil // before Linux 4.13
+	}
+	n, err := strconv.ParseUint(value, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read OOM kills: %w", err)
+	}
+	return n, nil
+}
+
+// keyed finds the value in a file of "key value" lines.
+func keyed(text, key string) (string, bool) {
+	for line := range strings.Lines(text) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), " "); ok && k == key {
+			return v, true
+		}
+	}
+	return "", false
+}

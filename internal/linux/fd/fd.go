@@ -1,0 +1,44 @@
+// Package fd is the one door through which file descriptors are copied,
+// sealed and handed to other processes. It owns nothing: every descriptor that
+// it returns is the caller's to close, and every one is close-on-exec.
+package fd
+
+import (
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// CloseExecFrom marks every descriptor from first upwards close-on-exec, so
+// that a following execve leaks none of them.
+func CloseExecFrom(first int) error {
+	if err := unix.CloseRange(uint(first), ^uint(0)>>32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("mark descriptors from %d close-on-exec: %w", first, err)
+	}
+	return nil
+}
+
+// SocketPair returns two connected stream sockets, both blocking.
+func SocketPair() (ours, theirs int, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, -1, fmt.Errorf("create socket pair: %w", err)
+	}
+	return fds[0], fds[1], nil
+}
+
+// Close closes fd unless it is negative. It cannot usefully fail for the kinds
+// of descriptors that this package hands out.
+func Close(fd int) {
+	if fd >= 0 {
+		_ = unix.Close(fd)
+	}
+}
+
+// DevNull returns the machine's /dev/null, opened once for reading and writing
+// and shared by all callers, who must not close it.
+var DevNull = sync.OnceValues(func() (*os.File, error) {
+	return os.OpenFile("/dev/null", os.O_RDWR, 0)
+})

@@ -1,0 +1,101 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/mount"
+	"github.com/gantry-run/gantry/internal/oci/plan"
+)
+
+// makeDevices makes the device nodes and links. The directory of each is held
+// by a handle while it is made.
+func (b *initializer) makeDevices() error {
+	for _, d := range b.plan.Root.Devices {
+		if err := b.inDir(d.Path, func(dir int, name string) error { return b.makeDevice(dir, name, d) }); err != nil {
+			return fmt.Errorf("make device %s: %w", d.Path, err)
+		}
+	}
+	for _, link := range b.plan.Root.Links {
+		err := b.inDir(link[0], func(dir int, name string) error { return makeLink(dir, name, link[1]) })
+		if err != nil {
+			return fmt.Errorf("make link %s: %w", link[0], err)
+		}
+	}
+	return nil
+}
+
+func (b *initializer) inDir(name string, f func(dir int, base string) error) error {
+	dir, err := b.root.OpenOrCreate(path.Dir(name), true)
+	if err != nil {
+		return err
+	}
+	defer fd.Close(dir)
+	return f(dir, path.Base(name))
+}
+
+func makeLink(dir int, name, to string) error {
+	err := unix.Symlinkat(to, dir, name)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	if to != "pts/ptmx" {
+		return nil // the image has its own
+	}
+	// A ptmx of the image would belong to the host's terminals.
+	if err := unix.Unlinkat(dir, name, 0); err != nil {
+		return err
+	}
+	return unix.Symlinkat(to, dir, name)
+}
+
+func (b *initializer) makeDevice(dir int, name string, d plan.Device) error {
+	rdev := int(unix.Mkdev(d.Major, d.Minor))
+	err := unix.Mknodat(dir, name, d.Mode, rdev)
+	if errors.Is(err, unix.EEXIST) {
+		var st unix.Stat_t
+		err = unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil && st.Mode&unix.S_IFMT == d.Mode&unix.S_IFMT && st.Rdev == uint64(rdev) {
+			return nil
+		}
+		if err = unix.Unlinkat(dir, name, 0); err == nil {
+			err = unix.Mknodat(dir, name, d.Mode, rdev)
+		}
+	}
+	if errors.Is(err, unix.EPERM) && b.plan.UserNS {
+		return b.bindDevice(dir, name, d) // a user namespace makes no devices
+	}
+	if err != nil {
+		return err
+	}
+	if d.UID != 0 || d.GID != 0 {
+		return unix.Fchownat(dir, name, int(d.UID), int(d.GID), unix.AT_SYMLINK_NOFOLLOW)
+	}
+	return nil
+}
+
+// bindDevice puts the machine's device of the same name in place.
+func (b *initializer) bindDevice(dir int, name string, d plan.Device) error {
+	host, err := mount.Clone(unix.AT_FDCWD, d.Path, false)
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(host.FD(), &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != d.Mode&unix.S_IFMT || st.Rdev != unix.Mkdev(d.Major, d.Minor) {
+		return fmt.Errorf("the machine's %s is another device", d.Path)
+	}
+	file, err := unix.Openat(dir, name, unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_RDONLY, 0o666)
+	if err != nil {
+		return err
+	}
+	defer fd.Close(file)
+	return host.Attach(file)
+}

@@ -1,0 +1,451 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/mount"
+	"github.com/gantry-run/gantry/internal/linux/process"
+	"github.com/gantry-run/gantry/internal/oci/plan"
+)
+
+// build makes the container around this process.
+func (b *initializer) build() error {
+	p := &b.plan
+	if p.NewCgroupNS {
+		// Only now, inside its cgroup: the namespace's root is where its maker is.
+		if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+			return fmt.Errorf("create cgroup namespace: %w", err)
+		}
+	}
+	if p.NewTimeNS {
+		if err := b.newTimeNS(); err != nil {
+			return err
+		}
+	}
+	if p.LoopbackUp {
+		if err := loopbackUp(); err != nil {
+			return err
+		}
+	}
+	if err := b.openRoot(); err != nil {
+		return err
+	}
+	if err := b.fillRoot(); err != nil {
+		return err
+	}
+	if err := b.parentHooks(); err != nil {
+		return err
+	}
+	if err := b.runHooks("createContainer", p.Hooks.Create); err != nil {
+		return err
+	}
+	if err := b.hideRoot(); err != nil {
+		return err
+	}
+	if err := b.settings(); err != nil {
+		return err
+	}
+	pivot := mount.Pivot
+	if p.Root.NoPivot {
+		pivot = mount.MoveRoot
+	}
+	if err := pivot(b.root.FD()); err != nil {
+		return err
+	}
+	if p.Root.Propagation == unix.MS_SHARED {
+		if err := mount.SetAttr(b.root.FD(), mount.Attr{Propagation: unix.MS_SHARED}, p.Root.RecProp); err != nil {
+			return fmt.Errorf("set propagation of root: %w", err)
+		}
+	}
+	if p.Personality != nil {
+		return process.SetPersonality(*p.Personality)
+	}
+	return nil
+}
+
+func (b *initializer) newTimeNS() error {
+	if err := unix.Unshare(unix.CLONE_NEWTIME); err != nil {
+		return fmt.Errorf("create time namespace: %w", err)
+	}
+	var text strings.Builder
+	for _, o := range b.plan.TimeOffsets {
+		fmt.Fprintf(&text, "%s %d %d\n", o.Clock, o.Secs, o.Nanosecs)
+	}
+	if text.Len() == 0 {
+		return nil
+	}
+	return b.writeProc("self/timens_offsets", text.String())
+}
+
+// openRoot mounts the root filesystem, which makes it the mount point that
+// pivot_root wants, out of reach of the host.
+func (b *initializer) openRoot() error {
+	r := b.plan.Root
+	host, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open /: %w", err)
+	}
+	defer fd.Close(host)
+	if err := mount.SetAttr(host, mount.Attr{Propagation: r.Propagation}, r.RecProp); err != nil {
+		return fmt.Errorf("set propagation of /: %w", err)
+	}
+	if r.Propagation != unix.MS_SLAVE && r.Propagation != unix.MS_PRIVATE {
+		if err := mount.MakeHolderPrivate(r.Path); err != nil {
+			return err
+		}
+	}
+	mounts := r.Mounts
+	if len(mounts) == 0 {
+		mounts = []plan.RootMount{{Type: "bind", Source: r.Path, Options: mount.Options{Bind: true, Recursive: true}}}
+	}
+	for _, m := range mounts {
+		d, err := attachRoot(r.Path, m)
+		if err != nil {
+			return fmt.Errorf("mount root filesystem %s: %w", r.Path, err)
+		}
+		b.root = mount.RootAt(d.FD())
+	}
+	return nil
+}
+
+func attachRoot(dir string, m plan.RootMount) (*mount.Detached, error) {
+	target, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer fd.Close(target)
+	o := m.Options
+	if m.Type == "bind" || o.Bind {
+		d, err := mount.Clone(unix.AT_FDCWD, m.Source, o.Recursive)
+		if err != nil {
+			return nil, err
+		}
+		// pivot_root refuses a shared root.
+		if err := d.SetAttr(mount.Attr{Set: o.Set, Clear: o.Clear, Propagation: unix.MS_PRIVATE}, false); err != nil {
+			return nil, err
+		}
+		return d, d.Attach(target)
+	}
+	return mount.NewAt(target, m.Type, m.Source, o)
+}
+
+// fillRoot makes all mounts and devices.
+func (b *initializer) fillRoot() error {
+	var later []laterReadOnly
+	for _, m := range b.plan.Root.Targets {
+		again, err := b.mountTarget(m)
+		if err != nil {
+			return fmt.Errorf("error mounting %q to rootfs at %q: %w", m.Source, m.Target, err)
+		}
+		later = append(later, again...)
+	}
+	if err := b.makeDevices(); err != nil {
+		return err
+	}
+	if dir := b.plan.Process.Cwd; b.plan.Process.CreateCwd && dir != "" {
+		handle, err := b.root.OpenOrCreate(dir, true)
+		// What is there but is no directory, or cannot be made, shows when it is entered.
+		if err == nil {
+			fd.Close(handle)
+		}
+	}
+	for _, l := range later {
+		if err := l.mount.SetAttr(mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, false); err != nil {
+			return fmt.Errorf("make %s read-only: %w", l.target, err)
+		}
+		l.mount.Close()
+	}
+	return nil
+}
+
+// laterReadOnly is a mount in which something must be made before it becomes
+// read-only.
+type laterReadOnly struct {
+	mount  *mount.Detached
+	target string
+}
+
+// plainTargets are filesystems that an image could redirect by a symlink to
+// where their protection does not reach (CVE-2019-19921, CVE-2026-41579).
+var plainTargets = map[string]bool{"proc": true, "sysfs": true}
+
+func (b *initializer) mountTarget(m plan.Mount) ([]laterReadOnly, error) {
+	if m.Type == "cgroup" || m.Type == "cgroup2" {
+		return b.mountCgroup(m)
+	}
+	d, dir, err := b.makeMount(m)
+	if err != nil {
+		return nil, err
+	}
+	target, err := b.target(m, dir)
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	defer fd.Close(target)
+	if m.Options.CopyUp {
+		if err := copyUp(target, d.FD()); err != nil {
+			d.Close()
+			return nil, err
+		}
+	}
+	if err := d.Attach(target); err != nil {
+		d.Close()
+		return nil, err
+	}
+	if m.Type == "tmpfs" && m.Options.Set&unix.MOUNT_ATTR_RDONLY != 0 {
+		return []laterReadOnly{{d, m.Target}}, nil
+	}
+	d.Close()
+	return nil, nil
+}
+
+// target finds or makes where m goes.
+func (b *initializer) target(m plan.Mount, dir bool) (int, error) {
+	if m.Target == "/" {
+		return -1, errs.New(errs.InvalidArgument, "the root filesystem cannot be mounted over")
+	}
+	target, err := b.root.OpenOrCreate(m.Target, dir)
+	if err != nil {
+		return -1, err
+	}
+	if plainTargets[m.Type] || m.Target == "/dev" {
+		plain, err := b.root.OpenNoLinks(m.Target, unix.O_PATH|unix.O_DIRECTORY)
+		fd.Close(target)
+		if errors.Is(err, unix.ELOOP) {
+			return -1, errs.New(errs.InvalidArgument, "filesystem %q must be mounted on ordinary directory", m.Target)
+		}
+		return plain, err
+	}
+	isDir, err := mount.IsDir(target)
+	if err == nil && isDir != dir {
+		err = fmt.Errorf("not a directory: Are you trying to mount a directory onto a file (or vice-versa)? " +
+			"Check if the specified host path exists and is the expected type")
+	}
+	if err != nil {
+		fd.Close(target)
+		return -1, err
+	}
+	return target, nil
+}
+
+// makeMount builds the detached mount and tells whether it is a directory.
+func (b *initializer) makeMount(m plan.Mount) (d *mount.Detached, dir bool, err error) {
+	o := m.Options
+	if o.Bind {
+		return bindMount(m.Source, o)
+	}
+	attrs := int(o.Set)
+	if m.Type == "tmpfs" {
+		attrs &^= unix.MOUNT_ATTR_RDONLY // see laterReadOnly
+	}
+	if label := b.plan.Root.MountLabel; label != "" && !plainTargets[m.Type] {
+		o.Data = append(o.Data, "context="+label)
+	}
+	d, err = mount.NewDetached(m.Type, m.Source, o, attrs)
+	if err != nil {
+		return nil, false, err
+	}
+	if err = finishAttrs(d, o); err != nil {
+		d.Close()
+	}
+	return d, true, err
+}
+
+func bindMount(source string, o mount.Options) (*mount.Detached, bool, error) {
+	d, err := mount.Clone(unix.AT_FDCWD, source, o.Recursive)
+	if err != nil {
+		return nil, false, &os.PathError{Op: "bind", Path: source, Err: errors.Unwrap(err)}
+	}
+	dir, err := mount.IsDir(d.FD())
+	if err == nil {
+		err = d.SetAttr(mount.Attr{Set: o.Set, Clear: o.Clear}, false)
+	}
+	if err == nil {
+		err = finishAttrs(d, o)
+	}
+	if err != nil {
+		d.Close()
+	}
+	return d, dir, err
+}
+
+func finishAttrs(d *mount.Detached, o mount.Options) error {
+	if err := d.SetAttr(mount.Attr{Set: o.RecSet, Clear: o.RecClear}, true); err != nil {
+		return err
+	}
+	return d.SetAttr(mount.Attr{Propagation: o.Propagation}, o.RecPropagation)
+}
+
+// parentHooks lets the parent run the hooks that belong to the host.
+func (b *initializer) parentHooks() error {
+	if !b.plan.Hooks.Runtime {
+		return nil
+	}
+	if err := fd.WriteFrame(b.sock, fd.Frame{Kind: FrameHooks}); err != nil {
+		return err
+	}
+	f, err := fd.ReadFrame(b.sock)
+	if errors.Is(err, io.EOF) {
+		os.Exit(1) // a hook failed; the parent knows why
+	}
+	if err != nil {
+		return err
+	}
+	if f.Kind != FrameGo {
+		return fmt.Errorf("wait for hooks: unexpected frame %q", f.Kind)
+	}
+	return nil
+}
+
+// hideRoot applies what takes away: read-only and masked paths, read-only root.
+func (b *initializer) hideRoot() error {
+	r := b.plan.Root
+	for _, name := range r.ReadOnlyPaths {
+		if err := b.readOnlyPath(name); err != nil {
+			return fmt.Errorf("make %s read-only: %w", name, err)
+		}
+	}
+	if err := b.maskPaths(r.Masked); err != nil {
+		return err
+	}
+	if r.ReadOnly {
+		if err := mount.SetAttr(b.root.FD(), mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, false); err != nil {
+			return fmt.Errorf("make root read-only: %w", err)
+		}
+	}
+	return nil
+}
+
+func missing(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) }
+
+func (b *initializer) readOnlyPath(name string) error {
+	target, err := b.root.Open(name, unix.O_PATH)
+	if missing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer fd.Close(target)
+	d, err := mount.Clone(target, "", true)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.SetAttr(mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, false); err != nil {
+		return err
+	}
+	return d.Attach(target)
+}
+
+// maskPaths covers directories with one shared empty tmpfs and files with a
+// null device that has been verified to be one (CVE-2025-31133).
+func (b *initializer) maskPaths(names []string) error {
+	var empty *mount.Detached
+	null := -1
+	defer func() {
+		fd.Close(null)
+		if empty != nil {
+			empty.Close()
+		}
+	}()
+	for _, name := range names {
+		target, err := b.root.Open(name, unix.O_PATH)
+		if missing(err) {
+			continue
+		}
+		if err == nil {
+			err = b.maskOne(target, &empty, &null)
+			fd.Close(target)
+		}
+		if err != nil {
+			return fmt.Errorf("mask %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (b *initializer) maskOne(target int, empty **mount.Detached, null *int) error {
+	dir, err := mount.IsDir(target)
+	if err != nil {
+		return err
+	}
+	if dir && *empty == nil {
+		d, err := mount.New("tmpfs", "tmpfs", nil, []string{"nr_blocks=1", "nr_inodes=1"}, unix.MOUNT_ATTR_RDONLY)
+		if err != nil {
+			return err
+		}
+		*empty = d
+		return d.Attach(target)
+	}
+	if dir {
+		d, err := mount.Clone((*empty).FD(), "", false)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		return d.Attach(target)
+	}
+	if *null < 0 {
+		if *null, err = b.nullDevice(); err != nil {
+			return err
+		}
+	}
+	d, err := mount.Clone(*null, "", false)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Attach(target)
+}
+
+// nullDevice is a handle on the container's /dev/null if it is one, else on the machine's.
+func (b *initializer) nullDevice() (int, error) {
+	h, err := b.root.Open("/dev/null", unix.O_PATH)
+	if err == nil && mount.IsDevice(h, 1, 3) {
+		return h, nil
+	}
+	if err == nil {
+		fd.Close(h)
+	}
+	h, err = unix.Open("/dev/null", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open /dev/null: %w", err)
+	}
+	if !mount.IsDevice(h, 1, 3) {
+		fd.Close(h)
+		return -1, errors.New("open /dev/null: it is not the null device")
+	}
+	return h, nil
+}
+
+// settings are the names and kernel parameters of the container.
+func (b *initializer) settings() error {
+	p := &b.plan
+	if p.Hostname != "" {
+		if err := unix.Sethostname([]byte(p.Hostname)); err != nil {
+			return fmt.Errorf("set hostname: %w", err)
+		}
+	}
+	if p.Domainname != "" {
+		if err := unix.Setdomainname([]byte(p.Domainname)); err != nil {
+			return fmt.Errorf("set domainname: %w", err)
+		}
+	}
+	for key, value := range p.Sysctl {
+		if err := b.writeProc(path.Join("sys", plan.SysctlPath(key)), value); err != nil {
+			return fmt.Errorf("set sysctl %s: %w", key, err)
+		}
+	}
+	return nil
+}

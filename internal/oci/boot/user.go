@@ -1,0 +1,92 @@
+package boot
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/moby/sys/user"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/oci/plan"
+)
+
+// maxUserFile bounds what is read of the container's /etc/passwd and /etc/group:
+// an image may contain a file of any size (CVE-2026-47262).
+const maxUserFile = 8 << 20
+
+// resolveUser finds the numbers behind a user in Docker's notation, in the
+// container's own files.
+func (b *initializer) resolveUser() error {
+	want := b.plan.Process.User
+	if want == nil {
+		return nil
+	}
+	passwd, err := b.openUserFile("/etc/passwd")
+	if err != nil {
+		return err
+	}
+	defer passwd.Close() //nolint:errcheck // read only
+	group, err := b.openUserFile("/etc/group")
+	if err != nil {
+		return err
+	}
+	defer group.Close() //nolint:errcheck // read only
+	who, err := user.GetExecUser(want.User, nil, io.LimitReader(passwd, maxUserFile), io.LimitReader(group, maxUserFile))
+	if err != nil {
+		return errs.New(errs.InvalidArgument, "unable to find user %s: %w", name(want.User), err)
+	}
+	groups := who.Sgids
+	if len(want.Groups) > 0 {
+		if _, err := group.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		more, err := user.GetAdditionalGroups(want.Groups, io.LimitReader(group, maxUserFile))
+		if err != nil {
+			return errs.New(errs.InvalidArgument, "%w", err)
+		}
+		groups = append(slices.Clone(groups), more...)
+	}
+	return setUser(&b.plan.Process, who.Uid, who.Gid, groups)
+}
+
+// setUser checks the numbers: -1 means "unchanged" to the kernel, which would
+// leave the process root (CVE-2024-40635).
+func setUser(p *plan.Process, uid, gid int, groups []int) error {
+	for _, id := range append([]int{uid, gid}, groups...) {
+		if id < 0 || id >= math.MaxInt32 {
+			return errs.New(errs.InvalidArgument, "uids and gids must be in range 0-%d", math.MaxInt32-1)
+		}
+	}
+	p.UID, p.GID, p.Groups = uint32(uid), uint32(gid), nil
+	for _, g := range groups {
+		if !slices.Contains(p.Groups, uint32(g)) {
+			p.Groups = append(p.Groups, uint32(g))
+		}
+	}
+	if uid != 0 && p.Caps != nil {
+		// As Docker: what execve takes from an ordinary user is gone before, so
+		// that it cannot help him to execute what is not his (CVE-2022-24769).
+		p.Caps.Effective, p.Caps.Permitted = 0, 0
+	}
+	return nil
+}
+
+func name(u string) string {
+	n, _, _ := strings.Cut(u, ":")
+	return n
+}
+
+// openUserFile opens a file of the container; one that is not there is empty.
+func (b *initializer) openUserFile(path string) (*os.File, error) {
+	f, err := b.openPlain(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return os.Open(os.DevNull)
+	}
+	return f, err
+}

@@ -1,0 +1,281 @@
+package oci
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/cleanup"
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/capability"
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
+	"github.com/gantry-run/gantry/internal/linux/seccomp"
+	"github.com/gantry-run/gantry/internal/oci/plan"
+)
+
+// Create sets a container up; its program waits for Start. The caller reaps the
+// process, which is init already. An id in use is errs.Conflict.
+func (r *Runtime) Create(ctx context.Context, id string, o CreateOptions) (*Container, *Process, error) {
+	return r.create(ctx, id, o, true)
+}
+
+// Run is Create and Start in one, without the pause between. When it returns,
+// the container's program has been executed.
+func (r *Runtime) Run(ctx context.Context, id string, o CreateOptions) (*Container, *Process, error) {
+	c, p, err := r.create(ctx, id, o, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.runHostHooks(ctx, "poststart", c.state.Poststart, specs.StateRunning)
+	return c, p, nil
+}
+
+// creation is all that is known about a container before anything is done.
+type creation struct {
+	spec       *specs.Spec
+	plan       *plan.Init
+	namespaces plan.Namespaces
+	resources  *specs.LinuxResources
+	options    CreateOptions
+	wait       bool
+}
+
+func (r *Runtime) create(ctx context.Context, id string, o CreateOptions, wait bool) (_ *Container, _ *Process, err error) {
+	if err := checkID(id); err != nil {
+		return nil, nil, err
+	}
+	job, err := newCreation(id, o, wait)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := r.newContainer(id, job)
+	if err != nil {
+		return nil, nil, err
+	}
+	var undo cleanup.Stack
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, undo.Run())
+		}
+	}()
+	if err := c.claim(&undo); err != nil {
+		return nil, nil, err
+	}
+	p, err := c.launch(ctx, job, &undo)
+	if err != nil {
+		return nil, nil, err
+	}
+	undo.Release()
+	return c, p, nil
+}
+
+func newCreation(id string, o CreateOptions, wait bool) (*creation, error) {
+	job := &creation{spec: o.Spec, options: o, wait: wait}
+	if job.spec == nil {
+		var err error
+		if job.spec, err = LoadSpec(o.Bundle); err != nil {
+			return nil, err
+		}
+	}
+	if job.spec.Process == nil {
+		return nil, errs.New(errs.InvalidArgument, "process property must not be empty")
+	}
+	rootPath := ""
+	if job.spec.Root != nil {
+		rootPath = job.spec.Root.Path
+	}
+	if !filepath.IsAbs(rootPath) {
+		rootPath = filepath.Join(o.Bundle, rootPath)
+	}
+	var err error
+	if job.plan, job.namespaces, err = plan.Build(id, job.spec, rootPath); err != nil {
+		return nil, err
+	}
+	if o.Netns != nil {
+		job.namespaces.Clone &^= unix.CLONE_NEWNET
+		delete(job.namespaces.Join, "network")
+		job.plan.LoopbackUp = false
+	}
+	for _, m := range o.RootfsMounts {
+		job.plan.Root.AddRootMount(m.Type, m.Source, m.Options)
+	}
+	job.plan.Process.User = o.User.plan()
+	job.plan.Root.NoPivot = o.NoPivot
+	job.plan.Wait = wait
+	if !o.NoNewKeyring {
+		job.plan.Keyring = "_ses." + id
+	}
+	if job.spec.Linux != nil {
+		job.resources = job.spec.Linux.Resources
+	}
+	return job, nil
+}
+
+// LoadSpec reads a bundle's config.json.
+func LoadSpec(bundle string) (*specs.Spec, error) {
+	data, err := os.ReadFile(filepath.Join(bundle, "config.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errs.New(errs.NotFound, "JSON specification file config.json not found")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read bundle's specification: %w", err)
+	}
+	return DecodeSpec(data)
+}
+
+// DecodeSpec parses a runtime specification. Unknown fields are ignored, as a
+// bundle may be made for a newer version.
+func DecodeSpec(data []byte) (*specs.Spec, error) {
+	var s specs.Spec
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, errs.New(errs.InvalidArgument, "decode specification: %w", err)
+	}
+	return &s, nil
+}
+
+// newContainer makes the record; nothing exists yet.
+func (r *Runtime) newContainer(id string, job *creation) (*Container, error) {
+	path := ""
+	if job.spec.Linux != nil {
+		path = job.spec.Linux.CgroupsPath
+	}
+	group, err := cgroup.Locate(path, id)
+	if err != nil {
+		return nil, err
+	}
+	p := &job.plan.Process
+	c := &Container{id: id, rt: r, dir: r.dir(id), state: record{
+		OCIVersion: job.spec.Version, ID: id, Bundle: job.options.Bundle, Rootfs: job.plan.Root.Path,
+		Created: time.Now().UTC(), Annotations: job.spec.Annotations, OwnerUID: os.Getuid(), Cgroup: group,
+		UserNS: job.plan.UserNS, TimeNS: job.namespaces.Time || job.namespaces.Join["time"] != "",
+		Keyring: job.plan.Keyring, Personality: job.plan.Personality, Seccomp: p.Seccomp,
+		Defaults: execDefaults{AppArmor: p.AppArmor, SELinux: p.SELinux, NoNewPrivs: p.NoNewPrivs},
+	}}
+	if p.Caps != nil {
+		c.state.Defaults.Caps = *p.Caps
+		c.state.Defaults.Caps.Ambient, c.state.Defaults.Caps.Inheritable = 0, 0
+		if p.Caps.Ambient != 0 {
+			c.state.Defaults.Caps = *p.Caps
+		}
+	}
+	if h := job.spec.Hooks; h != nil {
+		c.state.Poststart, c.state.Poststop = plan.Hooks(h.Poststart), plan.Hooks(h.Poststop)
+	}
+	if job.plan.Root != nil {
+		job.plan.Root.CgroupDirs, job.plan.Root.CgroupUnified = group.V1, group.Unified
+	}
+	return c, nil
+}
+
+// claim takes the id, which only one can, and records the intent.
+func (c *Container) claim(undo *cleanup.Stack) error {
+	err := os.Mkdir(c.dir, 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(c.dir), 0o700); err == nil {
+			err = os.Mkdir(c.dir, 0o700)
+		}
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return errs.New(errs.Conflict, "container with given ID already exists")
+	}
+	if err != nil {
+		return fmt.Errorf("create container state: %w", err)
+	}
+	undo.Push(func(context.Context) error { return os.RemoveAll(c.dir) })
+	return c.writeState()
+}
+
+// launch makes cgroup and process. The limits are set while the child is
+// starting up; it waits for its plan before it does anything.
+func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Stack) (*Process, error) {
+	group := c.state.Cgroup
+	limits, err := buildResources(job.resources, group.V2())
+	if err != nil {
+		return nil, err
+	}
+	devices, err := buildDeviceRules(job.resources)
+	if err != nil {
+		return nil, err
+	}
+	undo.Push(group.Remove)
+	if err := group.Create(limits); err != nil {
+		return nil, err
+	}
+	s, err := c.spawnInit(job)
+	if err != nil {
+		return nil, err
+	}
+	defer s.closeFiles()
+	undo.Push(func(context.Context) error { return s.kill() })
+	if err := group.Set(limits); err != nil {
+		return nil, err
+	}
+	if err := group.AllowDevices(devices); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.state.Pid, c.state.StartTime = s.child.Pid, s.startTime
+	c.mu.Unlock()
+	if err := c.writeState(); err != nil {
+		return nil, err
+	}
+	filter, err := c.compileSeccomp(job.spec)
+	if err != nil {
+		return nil, err
+	}
+	if job.plan.Hooks.State, err = json.Marshal(c.specState(specs.StateCreating)); err != nil {
+		return nil, err
+	}
+	s.hooks = func() error { return c.runtimeHooks(job.spec.Hooks) }
+	if err := s.handshake(ctx, job.plan, filter); err != nil {
+		return nil, c.explain(err)
+	}
+	return s.process(job.options.ConsoleSocket)
+}
+
+// compileSeccomp compiles the filter and keeps it for later execs.
+func (c *Container) compileSeccomp(spec *specs.Spec) ([]byte, error) {
+	if spec.Linux == nil || spec.Linux.Seccomp == nil {
+		return nil, nil
+	}
+	program, err := seccomp.Compile(spec.Linux.Seccomp)
+	if err != nil {
+		return nil, err
+	}
+	if program.Notifies() {
+		return nil, errs.New(errs.Unsupported, "seccomp: SCMP_ACT_NOTIFY is not supported")
+	}
+	raw, err := program.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(c.file(seccompFile), raw, 0o600); err != nil {
+		return nil, fmt.Errorf("keep seccomp program: %w", err)
+	}
+	return raw, nil
+}
+
+// explain adds what init could not know about its own death.
+func (c *Container) explain(err error) error {
+	if !errors.Is(err, errInitDied) {
+		return err
+	}
+	if n, oerr := c.state.Cgroup.OOMKills(); oerr == nil && n > 0 {
+		return errs.New(errs.InvalidArgument, "container init was OOM-killed (memory limit too low?)")
+	}
+	return err
+}
+
+// defaultCaps is used by exec if nothing else is said.
+func (c *Container) defaultCaps() *capability.Sets {
+	caps := c.state.Defaults.Caps
+	return &caps
+}

@@ -1,0 +1,187 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/cleanup"
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
+	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/ns"
+	"github.com/gantry-run/gantry/internal/oci/plan"
+)
+
+// Exec starts one more process in a container. The caller reaps it.
+func (c *Container) Exec(ctx context.Context, o ExecOptions) (_ *Process, err error) {
+	if err := c.execAllowed(o.IgnorePaused); err != nil {
+		return nil, err
+	}
+	p, filter, err := c.planExec(o.Process)
+	if err != nil {
+		return nil, err
+	}
+	p.Process.User = o.User.plan()
+	var undo cleanup.Stack
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, undo.Run())
+		}
+	}()
+	s, err := c.spawnExec(o, p)
+	if err != nil {
+		return nil, err
+	}
+	defer s.closeFiles()
+	undo.Push(func(context.Context) error { return s.kill() })
+	if err := s.handshake(ctx, p, filter); err != nil {
+		return nil, c.explain(err)
+	}
+	proc, err := s.process(o.ConsoleSocket)
+	if err != nil {
+		return nil, err
+	}
+	undo.Release()
+	return proc, nil
+}
+
+func (c *Container) execAllowed(ignorePaused bool) error {
+	status, err := c.Status()
+	if err != nil {
+		return err
+	}
+	switch status {
+	case specs.StateStopped:
+		return errs.New(errs.Conflict, "cannot exec in a stopped container")
+	case statusPaused:
+		if !ignorePaused {
+			return errs.New(errs.Conflict, "cannot exec in a paused container (use --ignore-paused to override)")
+		}
+	}
+	return nil
+}
+
+// planExec completes the description of the process with the container's own
+// settings.
+func (c *Container) planExec(spec *specs.Process) (*plan.Init, []byte, error) {
+	if spec == nil {
+		return nil, nil, errs.New(errs.InvalidArgument, "process property must not be empty")
+	}
+	process, err := plan.BuildProcess(spec, c.state.Annotations)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &plan.Init{
+		ID: c.id, Exec: true, Process: process, Keyring: c.state.Keyring, Personality: c.state.Personality,
+		UserNS: c.state.UserNS,
+	}
+	if p.Process.Caps == nil {
+		p.Process.Caps = c.defaultCaps()
+	}
+	d := c.state.Defaults
+	if p.Process.AppArmor == "" {
+		p.Process.AppArmor = d.AppArmor
+	}
+	if p.Process.SELinux == "" {
+		p.Process.SELinux = d.SELinux
+	}
+	if !c.state.Seccomp {
+		return p, nil, nil
+	}
+	filter, err := os.ReadFile(c.file(seccompFile))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read seccomp program: %w", err)
+	}
+	p.Process.Seccomp = true
+	return p, filter, nil
+}
+
+// threadNamespaces are those that the forking thread joins for its child. Mount
+// and cgroup namespace init joins by itself: the sealed program must be found
+// through the machine's own /proc before the container's files come into sight.
+const threadNamespaces = unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWPID
+
+func (c *Container) spawnExec(o ExecOptions, p *plan.Init) (*spawned, error) {
+	if c.state.UserNS || c.state.TimeNS {
+		return nil, errs.New(errs.Unsupported, "exec in a container with a user or time namespace is not supported")
+	}
+	pid, start := c.process()
+	pidfd, err := ns.Open(pid, start)
+	if errors.Is(err, unix.ESRCH) {
+		return nil, errs.New(errs.Conflict, "cannot exec in a stopped container")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("exec in container %q: %w", c.id, err)
+	}
+	defer fd.Close(pidfd)
+	door, err := c.state.Cgroup.Open(o.Cgroup)
+	if err != nil {
+		return nil, err
+	}
+	defer door.Close()
+	files, err := openNamespacesOf(pid, pidfd, "mnt", "cgroup")
+	if err != nil {
+		return nil, fmt.Errorf("exec in container %q: %w", c.id, err)
+	}
+	defer func() { fd.Close(files[0]); fd.Close(files[1]) }()
+	b := &birth{
+		io: o.IO, preserve: o.PreserveFDs, extra: files, door: door, oneShot: c.rt.oneShot, log: c.rt.log,
+		prepare: func() error {
+			if err := unix.Setns(pidfd, threadNamespaces); err != nil {
+				return fmt.Errorf("join namespaces of container: %w", err)
+			}
+			return nil
+		},
+	}
+	if o.Process.Terminal {
+		b.io = IO{}
+	}
+	p.FDs = plan.FDs{FirstClosed: b.sockFD(), MountNS: b.sockFD() + 1, CgroupNS: b.sockFD() + 2}
+	s, err := b.spawn()
+	if errors.Is(err, unix.EBUSY) && o.Cgroup == "" {
+		return c.spawnBeside(b, pid)
+	}
+	return s, err
+}
+
+// spawnBeside puts the process where the container's init is now: a v2 group
+// that has groups with controllers below it takes no processes itself.
+func (c *Container) spawnBeside(b *birth, pid int) (*spawned, error) {
+	unified, err := c.state.Cgroup.OpenOf(pid)
+	if err != nil {
+		return nil, err
+	}
+	beside := cgroup.UnifiedDoor(unified, b.door)
+	defer fd.Close(unified)
+	b.door = beside
+	return b.spawn()
+}
+
+// openNamespacesOf opens namespaces of the process behind pidfd. That it still
+// lives afterwards proves that its pid was not another's meanwhile.
+func openNamespacesOf(pid, pidfd int, kinds ...string) (all []int, err error) {
+	defer func() {
+		if err != nil {
+			for _, h := range all {
+				fd.Close(h)
+			}
+		}
+	}()
+	for _, kind := range kinds {
+		h, err := unix.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, kind), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return all, fmt.Errorf("open %s namespace: %w", kind, err)
+		}
+		all = append(all, h)
+	}
+	ended, err := ns.WaitExit(pidfd, 0)
+	if err == nil && ended {
+		err = errs.New(errs.Conflict, "the container has stopped")
+	}
+	return all, err
+}

@@ -1,0 +1,97 @@
+package oci
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+
+	"github.com/gantry-run/gantry/internal/errs"
+)
+
+// Runtime runs containers whose state lives under one directory. All its
+// methods are safe for concurrent use, also by several processes.
+type Runtime struct {
+	root          string
+	systemdCgroup bool
+	oneShot       bool
+	log           *slog.Logger
+}
+
+// New makes a Runtime. The state directory is made when it is first needed.
+func New(o Options) (*Runtime, error) {
+	if !filepath.IsAbs(o.Root) {
+		return nil, errs.New(errs.InvalidArgument, "runtime root %q is not absolute", o.Root)
+	}
+	if o.SystemdCgroup {
+		return nil, errs.New(errs.Unsupported, "the systemd cgroup driver is not supported; use cgroupfs")
+	}
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Runtime{root: filepath.Clean(o.Root), systemdCgroup: o.SystemdCgroup, oneShot: o.OneShot, log: log}, nil
+}
+
+var validID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[\w+.-]+$`) })
+
+// maxID is the longest container id: a file name, with room for suffixes.
+const maxID = 200
+
+func checkID(id string) error {
+	if id == "" {
+		return errs.New(errs.InvalidArgument, "container ID cannot be empty")
+	}
+	if id == "." || id == ".." || len(id) > maxID || !validID().MatchString(id) {
+		return errs.New(errs.InvalidArgument, "invalid container ID format: %q", id)
+	}
+	return nil
+}
+
+func (r *Runtime) dir(id string) string { return filepath.Join(r.root, id) }
+
+// Load finds a container by its id; errs.NotFound if there is none.
+func (r *Runtime) Load(id string) (*Container, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	if _, err := os.Lstat(r.dir(id)); errors.Is(err, fs.ErrNotExist) {
+		return nil, errs.New(errs.NotFound, "container does not exist")
+	}
+	s, err := readState(r.dir(id))
+	if err != nil {
+		return nil, err
+	}
+	return &Container{id: id, rt: r, dir: r.dir(id), state: s}, nil
+}
+
+// List gives all containers, sorted by id. One whose state cannot be read is
+// given too: it can only be deleted.
+func (r *Runtime) List() ([]*Container, error) {
+	entries, err := os.ReadDir(r.root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []*Container
+	for _, e := range entries {
+		if !e.IsDir() || checkID(e.Name()) != nil {
+			continue
+		}
+		c, err := r.Load(e.Name())
+		if errs.Is(err, errs.NotFound) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			r.log.Warn("container state is unreadable", "container", e.Name(), "error", err)
+			c = &Container{id: e.Name(), rt: r, dir: r.dir(e.Name()), state: record{ID: e.Name()}}
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}

@@ -1,0 +1,89 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/ns"
+)
+
+// Signal sends a signal to the container's init, or to all its processes. A
+// container that has ended is errs.Conflict; with all that is no error, since
+// the aim is reached.
+func (c *Container) Signal(ctx context.Context, sig unix.Signal, all bool) error {
+	if all {
+		if err := c.state.Cgroup.SignalAll(ctx, sig); err != nil {
+			return fmt.Errorf("signal container %q: %w", c.id, err)
+		}
+		return nil
+	}
+	pid, start := c.process()
+	notRunning := errs.New(errs.Conflict, "container not running")
+	if pid == 0 {
+		return notRunning
+	}
+	pidfd, err := ns.Open(pid, start)
+	if errors.Is(err, unix.ESRCH) {
+		return notRunning
+	}
+	if err != nil {
+		return fmt.Errorf("signal container %q: %w", c.id, err)
+	}
+	defer fd.Close(pidfd)
+	err = unix.PidfdSendSignal(pidfd, sig, nil, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return notRunning
+	}
+	if err != nil {
+		return fmt.Errorf("signal container %q: %w", c.id, err)
+	}
+	if sig == unix.SIGKILL {
+		c.thawForDeath(ctx)
+	}
+	return nil
+}
+
+// thawForDeath lets a frozen init die: a v1 freezer holds back even SIGKILL.
+func (c *Container) thawForDeath(ctx context.Context) {
+	if frozen, err := c.state.Cgroup.Frozen(); err != nil || !frozen {
+		return
+	}
+	if err := c.state.Cgroup.Thaw(ctx); err != nil {
+		c.rt.log.Warn("thaw killed container", "container", c.id, "error", err)
+	}
+}
+
+// Pids lists the host pids of all processes of the container.
+func (c *Container) Pids() ([]int, error) { return c.state.Cgroup.Pids() }
+
+// OOMKilled tells whether the kernel killed a process of the container for want
+// of memory. It can be asked until Delete.
+func (c *Container) OOMKilled() bool {
+	n, err := c.OOMKills()
+	return err == nil && n > 0
+}
+
+// OOMKills is how many processes of the container the kernel killed for want of memory.
+func (c *Container) OOMKills() (uint64, error) { return c.state.Cgroup.OOMKills() }
+
+// Pause freezes all processes of a running container.
+func (c *Container) Pause(ctx context.Context) error {
+	if err := c.requireStatus("pause", specs.StateRunning, specs.StateCreated); err != nil {
+		return err
+	}
+	return c.state.Cgroup.Freeze(ctx)
+}
+
+// Resume thaws a paused container.
+func (c *Container) Resume(ctx context.Context) error {
+	if err := c.requireStatus("resume", statusPaused); err != nil {
+		return err
+	}
+	return c.state.Cgroup.Thaw(ctx)
+}

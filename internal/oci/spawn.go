@@ -1,0 +1,333 @@
+package oci
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
+	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/ns"
+	"github.com/gantry-run/gantry/internal/oci/boot"
+	"github.com/gantry-run/gantry/internal/oci/plan"
+)
+
+// spawned is an init process that has been born and waits for its plan.
+type spawned struct {
+	child     ns.Child
+	startTime uint64
+	sock      int
+	console   int
+	hooks     func() error
+	log       *slog.Logger
+	reaped    bool
+}
+
+// birth says how to make an init process.
+type birth struct {
+	io       IO
+	preserve []*os.File
+	extra    []int // further descriptors; the first gets number 3 + len(preserve) + 1
+	clone    uintptr
+	door     *cgroup.Door
+	prepare  func() error // on the forking thread, after it has entered the cgroup
+	oneShot  bool
+	log      *slog.Logger
+	uidMap   []syscall.SysProcIDMap
+	gidMap   []syscall.SysProcIDMap
+}
+
+// sockFD is the number of the socket in the child; extra descriptors follow it.
+func (b *birth) sockFD() int { return 3 + len(b.preserve) }
+
+func (b *birth) spawn() (_ *spawned, err error) {
+	self, err := fd.SealedSelf(b.oneShot)
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs, err := fd.SocketPair()
+	if err != nil {
+		return nil, err
+	}
+	defer fd.Close(theirs)
+	files, err := b.files(theirs)
+	if err != nil {
+		fd.Close(ours)
+		return nil, err
+	}
+	attr := &syscall.ProcAttr{
+		Dir: "/", Files: files, Env: []string{"GOMAXPROCS=1"},
+		Sys: &syscall.SysProcAttr{Cloneflags: b.clone},
+	}
+	if b.clone&unix.CLONE_NEWUSER != 0 {
+		attr.Sys.UidMappings, attr.Sys.GidMappings = b.uidMap, b.gidMap
+		attr.Sys.GidMappingsEnableSetgroups = os.Geteuid() == 0
+		// Only root of the new namespace keeps its capabilities over execve.
+		attr.Sys.Credential = &syscall.Credential{NoSetGroups: true}
+	}
+	if u := b.door.Unified(); u >= 0 {
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, u
+	}
+	program := "/proc/self/fd/" + strconv.Itoa(int(self.Fd()))
+	argv := []string{"gantry-runtime", boot.Verb, strconv.Itoa(b.sockFD())}
+	child, err := ns.Fork(program, argv, attr, func() error {
+		if err := b.door.EnterV1(); err != nil {
+			return err
+		}
+		if b.prepare != nil {
+			return b.prepare()
+		}
+		return nil
+	})
+	if err != nil {
+		fd.Close(ours)
+		return nil, fmt.Errorf("start init: %w", err)
+	}
+	s := &spawned{child: child, sock: ours, console: -1, log: b.log}
+	st, err := ns.Stat(child.Pid)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("find start time of init: %w", err), s.kill())
+	}
+	s.startTime = st.StartTime
+	return s, nil
+}
+
+// files lists what the child gets, by number.
+func (b *birth) files(sock int) ([]uintptr, error) {
+	null, err := fd.DevNull()
+	if err != nil {
+		return nil, err
+	}
+	var files []uintptr
+	for _, f := range []*os.File{b.io.Stdin, b.io.Stdout, b.io.Stderr} {
+		if f == nil {
+			f = null
+		}
+		files = append(files, f.Fd())
+	}
+	for _, f := range b.preserve {
+		files = append(files, f.Fd())
+	}
+	files = append(files, uintptr(sock))
+	for _, h := range b.extra {
+		files = append(files, uintptr(h))
+	}
+	return files, nil
+}
+
+// spawnInit forks a container's init.
+func (c *Container) spawnInit(job *creation) (*spawned, error) {
+	door, err := c.state.Cgroup.Open("")
+	if err != nil {
+		return nil, err
+	}
+	defer door.Close()
+	join, err := openNamespaces(job.namespaces.Join, job.options.Netns)
+	if err != nil {
+		return nil, err
+	}
+	defer join.Close()
+	b := &birth{
+		io: job.options.IO, preserve: job.options.PreserveFDs, clone: job.namespaces.Clone, door: door,
+		prepare: join.enter, oneShot: c.rt.oneShot, log: c.rt.log,
+	}
+	if job.spec.Linux != nil {
+		b.uidMap, b.gidMap = idMap(job.spec.Linux.UIDMappings), idMap(job.spec.Linux.GIDMappings)
+	}
+	if job.plan.Process.Terminal {
+		b.io = IO{}
+	}
+	fds := &job.plan.FDs
+	fds.FirstClosed = b.sockFD()
+	if job.wait {
+		listener, err := listen(c.dir)
+		if err != nil {
+			return nil, err
+		}
+		defer fd.Close(listener)
+		fds.Listener = b.sockFD() + 1 + len(b.extra)
+		b.extra = append(b.extra, listener)
+	}
+	return b.spawn()
+}
+
+func idMap(list []specs.LinuxIDMapping) []syscall.SysProcIDMap {
+	var out []syscall.SysProcIDMap
+	for _, m := range list {
+		out = append(out, syscall.SysProcIDMap{ContainerID: int(m.ContainerID), HostID: int(m.HostID), Size: int(m.Size)})
+	}
+	return out
+}
+
+// listen makes the socket on which init waits for start.
+func listen(dir string) (int, error) {
+	sock, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("create start socket: %w", err)
+	}
+	err = withSocketPath(dir, func(addr *unix.SockaddrUnix) error {
+		if err := unix.Bind(sock, addr); err != nil {
+			return err
+		}
+		return unix.Listen(sock, 1)
+	})
+	if err != nil {
+		fd.Close(sock)
+		return -1, fmt.Errorf("create start socket: %w", err)
+	}
+	return sock, nil
+}
+
+// withSocketPath gives f a name of the start socket that is short enough for a
+// socket address, however deep dir is.
+func withSocketPath(dir string, f func(*unix.SockaddrUnix) error) error {
+	handle, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer fd.Close(handle)
+	return f(&unix.SockaddrUnix{Name: filepath.Join("/proc/self/fd", strconv.Itoa(handle), startSocket)})
+}
+
+var errInitDied = errors.New("container init died before it could start the program")
+
+// handshake sends the plan and follows init until its program runs, or, with a
+// pause before Start, until it is ready.
+func (s *spawned) handshake(ctx context.Context, p *plan.Init, filter []byte) error {
+	stop := context.AfterFunc(ctx, func() { _ = unix.PidfdSendSignal(s.child.PidFD, unix.SIGKILL, nil, 0) })
+	defer stop()
+	body, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("encode plan: %w", err)
+	}
+	err = fd.WriteFrame(s.sock, fd.Frame{Kind: boot.FramePlan, Body: body})
+	if err == nil && p.Process.Seccomp {
+		err = fd.WriteFrame(s.sock, fd.Frame{Kind: boot.FrameSeccomp, Body: filter})
+	}
+	if err != nil && !errors.Is(err, unix.EPIPE) { // after EPIPE, reading tells why
+		return err
+	}
+	err = s.follow(p.FDs.Listener > 0)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// follow reads frames until init is where it should be.
+func (s *spawned) follow(untilReady bool) error {
+	ready := false
+	for {
+		f, err := fd.ReadFrame(s.sock)
+		if errors.Is(err, io.EOF) && ready {
+			return nil // execve closed the socket
+		}
+		if errors.Is(err, io.EOF) {
+			return errs.Wrap(errs.Internal, errInitDied)
+		}
+		if err != nil {
+			return err
+		}
+		switch f.Kind {
+		case boot.FrameReady:
+			if ready = true; untilReady {
+				return nil
+			}
+		case boot.FrameWarning:
+			s.log.Warn("container init: " + string(f.Body))
+		case boot.FrameConsole:
+			if len(f.FDs) == 1 && s.console < 0 {
+				s.console, f.FDs = f.FDs[0], nil
+			}
+		case boot.FrameHooks:
+			if s.hooks != nil {
+				if err := s.hooks(); err != nil {
+					return err
+				}
+			}
+			if err := fd.WriteFrame(s.sock, fd.Frame{Kind: boot.FrameGo}); err != nil {
+				return err
+			}
+		case boot.FrameError:
+			return decodeFailure(f.Body)
+		default:
+			return fmt.Errorf("follow init: unexpected frame %q", f.Kind)
+		}
+		for _, h := range f.FDs {
+			fd.Close(h) // not asked for
+		}
+	}
+}
+
+func decodeFailure(body []byte) error {
+	var f boot.Failure
+	if err := json.Unmarshal(body, &f); err != nil {
+		return fmt.Errorf("decode init's error: %w", err)
+	}
+	if f.Program != "" {
+		return &ExecError{Program: f.Program, Err: errs.New(f.Kind, "%s", f.Message)}
+	}
+	return errs.New(f.Kind, "%s", f.Message)
+}
+
+// process hands the child over to the caller. The console goes to the socket
+// that was asked for, if any.
+func (s *spawned) process(consoleSocket string) (*Process, error) {
+	p := &Process{Pid: s.child.Pid}
+	if s.console >= 0 {
+		console := os.NewFile(uintptr(s.console), "console")
+		s.console = -1
+		if consoleSocket == "" {
+			p.Console = console
+		} else {
+			err := sendConsole(consoleSocket, console)
+			if err = errors.Join(err, console.Close()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	p.PidFD = os.NewFile(uintptr(s.child.PidFD), "pidfd")
+	s.child.PidFD = -1
+	return p, nil
+}
+
+func (s *spawned) closeFiles() {
+	fd.Close(s.sock)
+	fd.Close(s.console)
+	s.sock, s.console = -1, -1
+}
+
+// kill ends a child that the caller will never see, and reaps it.
+func (s *spawned) kill() error {
+	if s.reaped || s.child.PidFD < 0 {
+		return nil
+	}
+	s.reaped = true
+	s.closeFiles()
+	defer func() { fd.Close(s.child.PidFD); s.child.PidFD = -1 }()
+	err := unix.PidfdSendSignal(s.child.PidFD, unix.SIGKILL, nil, 0)
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("kill init: %w", err)
+	}
+	for {
+		err = unix.Waitid(unix.P_PIDFD, s.child.PidFD, nil, unix.WEXITED, nil)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil && !errors.Is(err, unix.ECHILD) { // a parent that reaps everything was faster
+		return fmt.Errorf("reap init: %w", err)
+	}
+	return nil
+}

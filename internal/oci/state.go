@@ -1,0 +1,209 @@
+package oci
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/gantry-run/gantry/internal/atomicfile"
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/capability"
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
+	"github.com/gantry-run/gantry/internal/linux/ns"
+	"github.com/gantry-run/gantry/internal/oci/plan"
+)
+
+// The files in a container's directory.
+const (
+	stateFile   = "state.json"  // record
+	seccompFile = "seccomp.bpf" // the compiled filter, for exec
+	startSocket = "start.sock"  // init listens here; there until start has succeeded
+)
+
+// record is what is stored of a container. It is written before the first side
+// effect, and again when the pid is known, before the program runs.
+type record struct {
+	OCIVersion  string            `json:"ociVersion"`
+	ID          string            `json:"id"`
+	Pid         int               `json:"pid"`       // 0: init was never born
+	StartTime   uint64            `json:"startTime"` // of the pid, in clock ticks since boot
+	Bundle      string            `json:"bundle"`
+	Rootfs      string            `json:"rootfs"`
+	Created     time.Time         `json:"created"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	OwnerUID    int               `json:"owner"`
+	Cgroup      cgroup.Group      `json:"cgroup"`
+
+	UserNS      bool         `json:"userNS,omitempty"`
+	TimeNS      bool         `json:"timeNS,omitempty"`
+	Keyring     string       `json:"keyring,omitempty"`
+	Personality *uint        `json:"personality,omitempty"`
+	Seccomp     bool         `json:"seccomp,omitempty"`
+	Defaults    execDefaults `json:"defaults"`
+	Poststart   []plan.Hook  `json:"poststart,omitempty"`
+	Poststop    []plan.Hook  `json:"poststop,omitempty"`
+}
+
+// execDefaults are what an exec takes from the container where its own
+// description says nothing.
+type execDefaults struct {
+	Caps       capability.Sets `json:"caps"`
+	AppArmor   string          `json:"apparmor,omitempty"`
+	SELinux    string          `json:"selinux,omitempty"`
+	NoNewPrivs bool            `json:"noNewPrivs,omitempty"`
+}
+
+// Container is one container of a Runtime. Its methods are safe for concurrent use.
+type Container struct {
+	id  string
+	rt  *Runtime
+	dir string
+
+	mu    sync.Mutex // guards state.Pid and StartTime, which Create fills in
+	state record
+}
+
+// ID is the container's id.
+func (c *Container) ID() string { return c.id }
+
+// Pid is the host pid of the container's init; 0 if it has never been born.
+func (c *Container) Pid() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.Pid
+}
+
+// Created is when the container was created.
+func (c *Container) Created() time.Time { return c.state.Created }
+
+// Rootfs is the path of the root filesystem on the host.
+func (c *Container) Rootfs() string { return c.state.Rootfs }
+
+// OwnerUID is the user who created the container.
+func (c *Container) OwnerUID() int { return c.state.OwnerUID }
+
+func (c *Container) file(name string) string { return filepath.Join(c.dir, name) }
+
+func readState(dir string) (record, error) {
+	data, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if err != nil {
+		return record{}, fmt.Errorf("read container state: %w", err)
+	}
+	return decodeState(data)
+}
+
+func decodeState(data []byte) (record, error) {
+	var s record
+	if err := json.Unmarshal(data, &s); err != nil {
+		return record{}, fmt.Errorf("decode container state: %w", err)
+	}
+	if s.ID == "" || s.Pid < 0 {
+		return record{}, errors.New("decode container state: it is incomplete")
+	}
+	return s, nil
+}
+
+func (c *Container) writeState() error {
+	c.mu.Lock()
+	data, err := json.Marshal(&c.state)
+	c.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("encode container state: %w", err)
+	}
+	return atomicfile.Write(c.file(stateFile), data, 0o600, atomicfile.Volatile)
+}
+
+// process gives pid and start time of init.
+func (c *Container) process() (int, uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.Pid, c.state.StartTime
+}
+
+// alive tells whether init exists and is not a zombie.
+func (c *Container) alive() (bool, error) {
+	pid, start := c.process()
+	if pid == 0 {
+		return false, nil
+	}
+	st, err := ns.Stat(pid)
+	if ns.Gone(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return st.StartTime == start && st.State != 'Z' && st.State != 'X', nil
+}
+
+// Statuses beyond the specification's.
+const statusPaused specs.ContainerState = "paused"
+
+// Status is creating, created, running, paused or stopped.
+func (c *Container) Status() (specs.ContainerState, error) {
+	alive, err := c.alive()
+	if err != nil {
+		return "", fmt.Errorf("find state of container %q: %w", c.id, err)
+	}
+	if !alive {
+		return specs.StateStopped, nil
+	}
+	frozen, err := c.state.Cgroup.Frozen()
+	if err != nil {
+		return "", fmt.Errorf("find state of container %q: %w", c.id, err)
+	}
+	if frozen {
+		return statusPaused, nil
+	}
+	if _, err := os.Lstat(c.file(startSocket)); err == nil {
+		return specs.StateCreated, nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("find state of container %q: %w", c.id, err)
+	}
+	return specs.StateRunning, nil
+}
+
+// State gives the container's state as the runtime specification defines it.
+// The pid is 0 when the container is stopped.
+func (c *Container) State() (specs.State, error) {
+	status, err := c.Status()
+	if err != nil {
+		return specs.State{}, err
+	}
+	s := c.specState(status)
+	if status == specs.StateStopped {
+		s.Pid = 0
+	}
+	return s, nil
+}
+
+func (c *Container) specState(status specs.ContainerState) specs.State {
+	return specs.State{
+		Version: c.state.OCIVersion, ID: c.id, Status: status, Pid: c.Pid(),
+		Bundle: c.state.Bundle, Annotations: c.state.Annotations,
+	}
+}
+
+// requireStatus refuses a verb in any other status.
+func (c *Container) requireStatus(verb string, allowed ...specs.ContainerState) error {
+	status, err := c.Status()
+	if err != nil {
+		return err
+	}
+	for _, s := range allowed {
+		if s == status {
+			return nil
+		}
+	}
+	return errs.New(errs.Conflict, "cannot %s a container that is %s", verb, status)
+}
+
+// Bundle is the container's bundle directory.
+func (c *Container) Bundle() string { return c.state.Bundle }

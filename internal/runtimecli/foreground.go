@@ -1,0 +1,121 @@
+package runtimecli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/linux/tty"
+	"github.com/gantry-run/gantry/internal/oci"
+)
+
+// catchSignals starts collecting signals, before the child exists, so that none
+// is lost. A detaching run has no use for them.
+func catchSignals(detach bool) chan os.Signal {
+	if detach {
+		return nil
+	}
+	signals := make(chan os.Signal, 64)
+	signal.Notify(signals)
+	return signals
+}
+
+// foreground waits for the process with its terminal, if it has one, connected
+// to ours, and passes signals on. It returns the process's exit code.
+func (a *app) foreground(p *oci.Process, signals chan os.Signal) (int, error) {
+	var terminal *session
+	if p.Console != nil {
+		var err error
+		if terminal, err = a.openSession(p.Console); err != nil {
+			return 1, err
+		}
+	}
+	done := make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() { forward(signals, done, int(p.PidFD.Fd()), terminal) })
+	code, err := reap(p.Pid)
+	signal.Stop(signals)
+	close(done)
+	wait.Wait()
+	if terminal != nil {
+		err = errors.Join(err, terminal.close())
+	}
+	return code, errors.Join(err, p.PidFD.Close())
+}
+
+// forward passes signals on until done. Those that the Go runtime and the
+// kernel send for their own ends stay here.
+func forward(signals <-chan os.Signal, done <-chan struct{}, pidfd int, terminal *session) {
+	for {
+		select {
+		case <-done:
+			return
+		case s := <-signals:
+			sig, ok := s.(unix.Signal)
+			switch {
+			case !ok, sig == unix.SIGCHLD, sig == unix.SIGURG, sig == unix.SIGPIPE:
+			case sig == unix.SIGWINCH:
+				if terminal != nil {
+					terminal.resize()
+				}
+			default:
+				_ = unix.PidfdSendSignal(pidfd, sig, nil, 0) // it has just ended, which reap shows
+			}
+		}
+	}
+}
+
+// reap waits for a child and translates its status as shells do.
+func reap(pid int) (int, error) {
+	var status unix.WaitStatus
+	for {
+		_, err := unix.Wait4(pid, &status, 0, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return 1, fmt.Errorf("wait for process %d: %w", pid, err)
+		}
+		if status.Signaled() {
+			return 128 + int(status.Signal()), nil
+		}
+		return status.ExitStatus(), nil
+	}
+}
+
+// session connects our terminal with the container's.
+type session struct {
+	console *os.File
+	restore func() error
+	output  sync.WaitGroup
+}
+
+func (a *app) openSession(console *os.File) (*session, error) {
+	s := &session{console: console, restore: func() error { return nil }}
+	s.resize()
+	if restore, err := tty.MakeRaw(int(a.stdin.Fd())); err == nil { // else it is no terminal
+		s.restore = restore
+	}
+	// The reader of our standard input ends with the process: a read from a
+	// terminal cannot be woken.
+	go func() { _, _ = io.Copy(console, a.stdin) }()
+	s.output.Go(func() { _, _ = io.Copy(a.stdout, console) }) // ends with EIO when the last slave is closed
+	return s, nil
+}
+
+// resize gives the container's terminal the size of ours, if we have one.
+func (s *session) resize() {
+	if size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ); err == nil {
+		_ = unix.IoctlSetWinsize(int(s.console.Fd()), unix.TIOCSWINSZ, size) // the old size stays
+	}
+}
+
+func (s *session) close() error {
+	s.output.Wait()
+	return errors.Join(s.restore(), s.console.Close())
+}
