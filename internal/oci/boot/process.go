@@ -282,10 +282,8 @@ func (b *initializer) become() error {
 	if err := fd.CloseExecFrom(b.plan.FDs.FirstClosed); err != nil {
 		return err
 	}
-	if b.plan.FDs.Listener == 0 { // else create has reported already
-		if err := fd.WriteFrame(b.sock, fd.Frame{Kind: FrameReady}); err != nil {
-			return err
-		}
+	if err := fd.WriteFrame(b.sock, fd.Frame{Kind: FrameReady}); err != nil {
+		return err
 	}
 	// With no_new_privs anybody may load a filter. Without, it takes
 	// CAP_SYS_ADMIN, so the one call that gives up the capabilities comes after
