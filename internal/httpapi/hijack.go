@@ -45,13 +45,19 @@ func (c *hijacked) CloseWrite() error {
 	return half.CloseWrite()
 }
 
-// finish closes the connection so that the client gets all output. It returns
-// at once if the backend has closed the connection already.
+// Close ends both directions for the backend: output that has been written still
+// reaches the client, a pending Read returns. The descriptor itself is closed
+// by finish.
+func (c *hijacked) Close() error {
+	return errors.Join(c.CloseWrite(), c.SetReadDeadline(time.Unix(1, 0)))
+}
+
+// finish closes the connection so that the client gets all output.
 func (c *hijacked) finish() {
 	if c.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(lingerTimeout)) == nil {
 		_, _ = io.Copy(io.Discard, c.Conn) // ends by the client's close or the deadline
 	}
-	_ = c.Close() // an already closed connection is what we want
+	_ = c.Conn.Close() // nothing is left to lose
 }
 
 // hijacker takes over the connection of one request, at most once.

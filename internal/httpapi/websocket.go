@@ -79,24 +79,33 @@ var _ engine.Conn = (*socketConn)(nil)
 // CloseWrite ends the stream; a websocket has no half-open state.
 func (c *socketConn) CloseWrite() error { return c.Close() }
 
-// Write sends the payload of the frames in p, which may be cut anywhere.
+// Write sends what the client shall see of p.
 func (c *socketConn) Write(p []byte) (int, error) {
-	if !c.framed {
-		return c.Conn.Write(p)
+	send := func(p []byte) error {
+		_, err := c.Conn.Write(p)
+		return err
 	}
+	if !c.framed {
+		return len(p), send(p)
+	}
+	return c.payload(p, send)
+}
+
+// payload gives the payload of the frames in p, which may be cut anywhere, to
+// send.
+func (c *socketConn) payload(p []byte, send func([]byte) error) (int, error) {
 	total := len(p)
 	for len(p) > 0 {
 		if c.left == 0 {
 			n := min(frameHeader-len(c.head), len(p))
 			c.head, p = append(c.head, p[:n]...), p[n:]
-			if len(c.head) < frameHeader {
-				break
+			if len(c.head) == frameHeader {
+				c.left, c.head = binary.BigEndian.Uint32(c.head[4:]), c.head[:0]
 			}
-			c.left, c.head = binary.BigEndian.Uint32(c.head[4:]), c.head[:0]
 			continue
 		}
 		n := min(int(c.left), len(p))
-		if _, err := c.Conn.Write(p[:n]); err != nil {
+		if err := send(p[:n]); err != nil {
 			return total - len(p), fmt.Errorf("write to websocket: %w", err)
 		}
 		c.left, p = c.left-uint32(n), p[n:]
