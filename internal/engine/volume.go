@@ -26,6 +26,20 @@ type VolumeMounts interface {
 	RemoveAnonymous(ctx context.Context, name string) error
 }
 
+// VolumeUse tells volumes when containers run with them. Only volumes with
+// driver options of their own (tmpfs, nfs, bind, …) are mounted and unmounted by
+// it; for all others it costs nothing. holder is a container ID.
+type VolumeUse interface {
+	// Mount makes the volume's content appear at its path, which it returns,
+	// until every holder has called Unmount. Idempotent for one holder.
+	Mount(ctx context.Context, name, holder string) (path string, err error)
+	// Unmount gives up what Mount got; idempotent, a missing volume is no error.
+	Unmount(ctx context.Context, name, holder string) error
+	// Restore tells at daemon start which containers live with which volumes
+	// (name → holders). What else an earlier daemon left mounted is unmounted.
+	Restore(ctx context.Context, live map[string][]string) error
+}
+
 // VolumeRef names a volume and where it is on the host.
 type VolumeRef struct {
 	Name, Driver, Path string
