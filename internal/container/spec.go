@@ -126,15 +126,27 @@ func processEnv(cfg *container.Config, hostname string) []string {
 	if cfg.Tty {
 		env = append(env, "TERM=xterm")
 	}
-	own := make([]string, 0, len(cfg.Env))
-	for _, e := range cfg.Env { // a bare name unsets
-		if strings.Contains(e, "=") {
-			own = append(own, e)
-			continue
-		}
-		env = slices.DeleteFunc(env, func(o string) bool { return strings.HasPrefix(o, e+"=") })
+	for _, e := range cfg.Env {
+		env = setEnv(env, e)
 	}
-	return mergeEnv(env, own)
+	return env
+}
+
+// setEnv sets a variable in place, so that the order stays Docker's; a bare
+// name unsets.
+func setEnv(env []string, e string) []string {
+	key, _, valued := strings.Cut(e, "=")
+	i := slices.IndexFunc(env, func(o string) bool { return strings.HasPrefix(o, key+"=") })
+	switch {
+	case !valued && i >= 0:
+		return slices.Delete(env, i, i+1)
+	case !valued:
+		return env
+	case i >= 0:
+		env[i] = e
+		return env
+	}
+	return append(env, e)
 }
 
 func (p *plan) namespaces() []specs.LinuxNamespace {

@@ -1,0 +1,287 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/cleanup"
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/oci"
+	"github.com/gantry-run/gantry/internal/supervisor/wire"
+)
+
+// drainGrace is how long the exit of a container waits for the end of its
+// output when a process outside of it still holds the pipes.
+const drainGrace = 2 * time.Second
+
+// container is one container from its first attach or start to forget.
+type container struct {
+	id  string
+	srv *Server
+
+	starting sync.Mutex // one start at a time
+
+	mu      sync.Mutex
+	waiting []*sink // attached before start
+	run     *run    // the current or last run
+	execs   map[string]*streams
+	exit    *wire.Exit
+
+	forgotten bool // the daemon has recorded the exit
+}
+
+// run is one life of a container's init.
+type run struct {
+	rt        *oci.Container
+	pid       int
+	startedAt time.Time
+	paused    bool
+	io        *streams
+	log       logWriter
+	done      chan struct{} // closed when the exit is published and the kernel cleaned
+}
+
+func (c *container) start(ctx context.Context, s wire.Start, netns *os.File) (int, error) {
+	c.starting.Lock()
+	defer c.starting.Unlock()
+	if err := c.awaitEnd(ctx); err != nil {
+		return 0, err
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(s.Spec, &spec); err != nil {
+		return 0, errs.New(errs.InvalidArgument, "decode spec of container %s: %w", c.id, err)
+	}
+	if spec.Process == nil {
+		return 0, errs.New(errs.InvalidArgument, "spec of container %s has no process", c.id)
+	}
+	var undo cleanup.Stack
+	defer undo.Run() //nolint:errcheck // the start error is the one to report
+	log, err := openLog(s.Log)
+	if err != nil {
+		return 0, err
+	}
+	if log != nil {
+		undo.PushFunc(func() { _ = log.Close() })
+	}
+	p, err := newPipes(s.OpenStdin, s.TTY)
+	if err != nil {
+		return 0, err
+	}
+	undo.PushFunc(p.closeOurs)
+	rt, proc, err := c.srv.runtime.Run(ctx, c.id, oci.CreateOptions{
+		Bundle: s.Bundle, Spec: &spec, RootfsMounts: rootfsMounts(s.Rootfs), Netns: netns, IO: p.theirs,
+		User: &oci.NamedUser{User: s.User.Name, Groups: s.User.Groups},
+	})
+	p.closeTheirs()
+	if err != nil {
+		c.dropWaiting()
+		return 0, err
+	}
+	undo.Release()
+	r := &run{rt: rt, pid: proc.Pid, startedAt: time.Now(), log: log, done: make(chan struct{})}
+	r.io = p.streams(proc.Console, s.StdinOnce)
+	c.began(r, p, proc)
+	if err := c.srv.reaper.add(proc.Pid, proc.PidFD, func(st status) { c.ended(r, st) }); err != nil {
+		_ = unix.Kill(proc.Pid, unix.SIGKILL) // it cannot be supervised, so it must not run
+		return 0, err
+	}
+	return proc.Pid, nil
+}
+
+// awaitEnd waits until an earlier run is fully gone; one that lives is a conflict.
+func (c *container) awaitEnd(ctx context.Context) error {
+	c.mu.Lock()
+	r, exit := c.run, c.exit
+	c.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	if exit == nil {
+		return errs.New(errs.Conflict, "container %s is already running", c.id)
+	}
+	select {
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// began publishes the run inside the supervisor and lets its output flow.
+func (c *container) began(r *run, p *pipes, proc *oci.Process) {
+	c.srv.mu.Lock()
+	c.srv.containers[c.id] = c // a forget may have come between obtain and here
+	c.srv.mu.Unlock()
+	c.mu.Lock()
+	c.run, c.exit, c.forgotten = r, nil, false
+	waiting := c.waiting
+	c.waiting = nil
+	c.mu.Unlock()
+	for _, k := range waiting {
+		r.io.attach(k)
+	}
+	p.pump(r.io, proc.Console, r.log, func(err error) {
+		c.srv.log.Warn("write container log", "container", c.id, "error", err)
+	})
+}
+
+func (c *container) dropWaiting() {
+	c.mu.Lock()
+	waiting := c.waiting
+	c.waiting = nil
+	c.mu.Unlock()
+	for _, k := range waiting {
+		_ = k.conn.Close() // the daemon tells its client why
+	}
+}
+
+// ended is called when init has been reaped: drain, record, publish, clean up.
+func (c *container) ended(r *run, st status) {
+	at := time.Now()
+	r.io.drain()
+	if r.log != nil {
+		if err := r.log.Close(); err != nil {
+			c.srv.log.Warn("close container log", "container", c.id, "error", err)
+		}
+	}
+	exit := wire.Exit{Code: st.code, At: at, Unknown: !st.known, OOMKilled: st.signal == unix.SIGKILL && r.rt.OOMKilled()}
+	if err := c.srv.exits.save(c.id, exit); err != nil {
+		c.srv.log.Error("record exit", "container", c.id, "error", err)
+	}
+	c.mu.Lock()
+	c.exit = &exit
+	c.mu.Unlock()
+	c.srv.publish(wire.Event{ID: c.id, Exit: exit})
+	r.io.finish()
+	ctx, cancel := context.WithTimeout(context.Background(), cleanup.Timeout)
+	defer cancel()
+	if err := r.rt.Delete(ctx, true); err != nil {
+		c.srv.log.Warn("delete container from the kernel", "container", c.id, "error", err)
+	}
+	close(r.done)
+	c.srv.release(c)
+	c.srv.idleCheck()
+}
+
+// attach connects a client, now or when the container starts. The connection
+// belongs to the container afterwards.
+func (c *container) attach(conn *net.UnixConn, want wire.Attach) {
+	k := &sink{conn: conn, want: want}
+	c.mu.Lock()
+	if c.run == nil || c.exit != nil {
+		c.waiting = append(c.waiting, k)
+		c.mu.Unlock()
+		return
+	}
+	io := c.run.io
+	c.mu.Unlock()
+	if !io.attach(k) {
+		_ = conn.Close() // nothing will come any more
+	}
+}
+
+func (c *container) exec(ctx context.Context, execID string, e wire.Exec) (int, *streams, error) {
+	r, err := c.running()
+	if err != nil {
+		return 0, nil, err
+	}
+	var process specs.Process
+	if err := json.Unmarshal(e.Process, &process); err != nil {
+		return 0, nil, errs.New(errs.InvalidArgument, "decode process of exec %s: %w", execID, err)
+	}
+	p, err := newPipes(e.OpenStdin, e.TTY)
+	if err != nil {
+		return 0, nil, err
+	}
+	proc, err := r.rt.Exec(ctx, oci.ExecOptions{Process: &process, IO: p.theirs, User: &oci.NamedUser{User: e.User.Name, Groups: e.User.Groups}})
+	p.closeTheirs()
+	if err != nil {
+		p.closeOurs()
+		return 0, nil, err
+	}
+	io := p.streams(proc.Console, true)
+	c.mu.Lock()
+	if c.execs == nil {
+		c.execs = map[string]*streams{}
+	}
+	c.execs[execID] = io
+	c.mu.Unlock()
+	go func() { // the caller attaches first, then releases the output
+		<-io.ready
+		p.pump(io, proc.Console, nil, nil)
+		err := c.srv.reaper.add(proc.Pid, proc.PidFD, func(st status) { c.execEnded(execID, io, st) })
+		if err != nil {
+			c.srv.log.Error("watch exec", "container", c.id, "exec", execID, "error", err)
+		}
+	}()
+	return proc.Pid, io, nil
+}
+
+func (c *container) execEnded(execID string, io *streams, st status) {
+	at := time.Now()
+	io.drain()
+	c.mu.Lock()
+	delete(c.execs, execID)
+	c.mu.Unlock()
+	c.srv.publish(wire.Event{ID: c.id, ExecID: execID, Exit: wire.Exit{Code: st.code, At: at, Unknown: !st.known}})
+	io.finish()
+}
+
+func (c *container) running() (*run, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.run == nil || c.exit != nil {
+		return nil, errs.New(errs.Conflict, "container %s is not running", c.id)
+	}
+	return c.run, nil
+}
+
+func (c *container) resize(execID string, height, width uint16) error {
+	c.mu.Lock()
+	var io *streams
+	if execID != "" {
+		io = c.execs[execID]
+	} else if c.run != nil && c.exit == nil {
+		io = c.run.io
+	}
+	c.mu.Unlock()
+	if io == nil {
+		return errs.New(errs.Conflict, "container %s is not running", c.id)
+	}
+	if err := io.resize(height, width); err != nil {
+		return fmt.Errorf("resize terminal of container %s: %w", c.id, err)
+	}
+	return nil
+}
+
+func (c *container) snapshot() (wire.Container, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.run == nil && c.exit == nil {
+		return wire.Container{}, false
+	}
+	w := wire.Container{ID: c.id, Exit: c.exit}
+	if c.run != nil {
+		w.Pid, w.StartedAt, w.Paused = c.run.pid, c.run.startedAt, c.run.paused
+	}
+	for id := range c.execs {
+		w.Execs = append(w.Execs, id)
+	}
+	return w, true
+}
+
+func rootfsMounts(ms []wire.Mount) []oci.RootfsMount {
+	out := make([]oci.RootfsMount, len(ms))
+	for i, m := range ms {
+		out[i] = oci.RootfsMount{Type: m.Type, Source: m.Source, Options: m.Options}
+	}
+	return out
+}

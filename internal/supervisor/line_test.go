@@ -1,0 +1,74 @@
+package supervisor
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+type memoryLog struct {
+	entries []string
+	partial []bool
+}
+
+func (m *memoryLog) Write(_ string, line []byte, _ time.Time, partial bool) error {
+	m.entries, m.partial = append(m.entries, string(line)), append(m.partial, partial)
+	return nil
+}
+func (m *memoryLog) Close() error { return nil }
+
+func TestLinesAreCutAsDockerCutsThem(t *testing.T) {
+	long := strings.Repeat("x", maxLine)
+	for name, tc := range map[string]struct {
+		chunks []string
+		want   []string
+	}{
+		"whole lines":              {[]string{"a\nb\n"}, []string{"a\n", "b\n"}},
+		"line over several chunks": {[]string{"a", "b", "c\nd"}, []string{"abc\n", "d"}},
+		"empty lines":              {[]string{"\n\n"}, []string{"\n", "\n"}},
+		"exactly the limit":        {[]string{long + "\n"}, []string{long + "\n"}},
+		"over the limit":           {[]string{long + "yz\n"}, []string{long, "yz\n"}},
+		"limit in two chunks":      {[]string{long[:100], long[100:] + "y\n"}, []string{long, "y\n"}},
+		"no end":                   {[]string{"tail"}, []string{"tail"}},
+	} {
+		log := &memoryLog{}
+		l := &lines{stream: "stdout", log: log}
+		for _, c := range tc.chunks {
+			if err := l.write([]byte(c)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.flush(); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Join(log.entries, "|") != strings.Join(tc.want, "|") {
+			t.Errorf("%s: %d entries %.60q, want %d %.60q", name, len(log.entries), log.entries, len(tc.want), tc.want)
+		}
+	}
+}
+
+func FuzzLines(f *testing.F) {
+	f.Add([]byte("a\nb"), 3)
+	f.Fuzz(func(t *testing.T, data []byte, chunk int) {
+		if chunk <= 0 {
+			chunk = 1
+		}
+		log := &memoryLog{}
+		l := &lines{stream: "stdout", log: log}
+		for rest := data; len(rest) > 0; {
+			n := min(chunk, len(rest))
+			_ = l.write(rest[:n])
+			rest = rest[n:]
+		}
+		_ = l.flush()
+		if got := strings.Join(log.entries, ""); !bytes.Equal([]byte(got), data) {
+			t.Fatalf("bytes changed: %q became %q", data, got)
+		}
+		for _, e := range log.entries {
+			if len(e) > maxLine+1 {
+				t.Fatalf("entry of %d bytes", len(e))
+			}
+		}
+	})
+}

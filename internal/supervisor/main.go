@@ -1,0 +1,64 @@
+package supervisor
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+)
+
+// ListenFD is the descriptor on which Main finds its listening socket: the
+// daemon listens before it starts the supervisor, so it can dial at once.
+const ListenFD = 3
+
+// Main is `gantry-runtime supervise`. It returns the exit code.
+func Main(args []string) int {
+	fs := flag.NewFlagSet("supervise", flag.ContinueOnError)
+	execRoot := fs.String("exec-root", "/run/gantry", "directory for volatile state")
+	verbose := fs.Bool("debug", false, "log debug messages")
+	if err := fs.Parse(args); err != nil {
+		return 2
+	}
+	level := slog.LevelInfo
+	if *verbose {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	if err := serve(*execRoot, log); err != nil {
+		log.Error("supervise", "error", err)
+		return 1
+	}
+	return 0
+}
+
+func serve(execRoot string, log *slog.Logger) error {
+	// A terminal's or the daemon's end must not end us.
+	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGPIPE)
+	// Orphans of containers in the host's pid namespace come to us, not to init.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become subreaper: %w", err)
+	}
+	debug.SetGCPercent(50) // small heap; memory counts more than the collector's time
+	f := os.NewFile(ListenFD, "listener")
+	l, err := net.FileListener(f)
+	if err != nil {
+		return fmt.Errorf("take over listening socket: %w", err)
+	}
+	_ = f.Close() // FileListener duplicated it
+	ul, ok := l.(*net.UnixListener)
+	if !ok {
+		return errors.New("descriptor 3 is not a unix socket")
+	}
+	ul.SetUnlinkOnClose(true)
+	s, err := New(Options{ExecRoot: execRoot, Listener: ul, Log: log})
+	if err != nil {
+		return err
+	}
+	return s.Serve()
+}

@@ -1,0 +1,116 @@
+package supervisor
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/oci"
+)
+
+// pipes are the two ends of a process's standard streams before it starts.
+// With a terminal there are none: the runtime makes the terminal.
+type pipes struct {
+	tty    bool
+	theirs oci.IO
+	stdin  *os.File // our ends
+	stdout *os.File
+	stderr *os.File
+}
+
+func newPipes(openStdin, tty bool) (p *pipes, err error) {
+	p = &pipes{tty: tty}
+	if tty {
+		return p, nil
+	}
+	defer func() {
+		if err != nil {
+			p.closeOurs()
+			p.closeTheirs()
+			p, err = nil, fmt.Errorf("create pipes: %w", err)
+		}
+	}()
+	if openStdin {
+		if p.theirs.Stdin, p.stdin, err = pipe(false); err != nil {
+			return p, err
+		}
+	}
+	if p.stdout, p.theirs.Stdout, err = pipe(true); err != nil {
+		return p, err
+	}
+	p.stderr, p.theirs.Stderr, err = pipe(true)
+	return p, err
+}
+
+// pipe makes a pipe whose one end, ours, does not block (so that the Go poller
+// waits for it), while the process's end blocks as programs expect. The flag is
+// set per open file description, hence after the fact and on one end only.
+func pipe(oursReads bool) (r, w *os.File, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, err
+	}
+	ours := fds[1]
+	if oursReads {
+		ours = fds[0]
+	}
+	if err := unix.SetNonblock(ours, true); err != nil {
+		_ = unix.Close(fds[0])
+		_ = unix.Close(fds[1])
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fds[0]), "|0"), os.NewFile(uintptr(fds[1]), "|1"), nil
+}
+
+func (p *pipes) closeTheirs() { closeAll(p.theirs.Stdin, p.theirs.Stdout, p.theirs.Stderr) }
+func (p *pipes) closeOurs()   { closeAll(p.stdin, p.stdout, p.stderr) }
+
+func closeAll(files ...*os.File) {
+	for _, f := range files {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+}
+
+// streams makes the running form. console is the terminal's master, if any.
+func (p *pipes) streams(console *os.File, stdinOnce bool) *streams {
+	s := &streams{tty: p.tty, stdinOnce: stdinOnce, stdin: p.stdin, ready: make(chan struct{})}
+	if p.tty {
+		s.stdin = console
+	}
+	return s
+}
+
+// pump starts copying. The output ends belong to the pumps from here on.
+func (p *pipes) pump(s *streams, console *os.File, log logWriter, onLogError func(error)) {
+	start := func(stream byte, f *os.File, owned bool) {
+		s.pumps.Add(1)
+		go func() {
+			s.pump(stream, f, log, onLogError)
+			if owned {
+				_ = f.Close()
+			}
+		}()
+	}
+	if p.tty {
+		start(stdout, console, false) // streams.finish closes the master
+		return
+	}
+	start(stdout, p.stdout, true)
+	start(stderr, p.stderr, true)
+}
+
+// drain waits for the end of the output, at most drainGrace.
+func (s *streams) drain() {
+	ended := make(chan struct{})
+	go func() { s.pumps.Wait(); close(ended) }()
+	t := time.NewTimer(drainGrace)
+	defer t.Stop()
+	select {
+	case <-ended:
+	case <-t.C:
+	}
+}

@@ -1,0 +1,237 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/oci"
+	"github.com/gantry-run/gantry/internal/supervisor/wire"
+)
+
+// idleGrace is how long a supervisor without containers and without a daemon
+// stays, so that a daemon that restarts finds it.
+const idleGrace = 30 * time.Second
+
+// Options configure a Server.
+type Options struct {
+	ExecRoot string // volatile directory; the runtime's state is kept in runtime/, exits in exits/
+	Listener *net.UnixListener
+	Log      *slog.Logger
+}
+
+// Server supervises the containers of one daemon.
+type Server struct {
+	log      *slog.Logger
+	runtime  *oci.Runtime
+	reaper   *reaper
+	exits    exitStore
+	listener *net.UnixListener
+	quit     chan struct{}
+	quitOnce sync.Once
+
+	mu         sync.Mutex
+	containers map[string]*container
+	watchers   map[*watcher]struct{}
+	idle       *time.Timer
+}
+
+// New prepares a server and adopts the containers that an earlier one left.
+func New(o Options) (*Server, error) {
+	s := &Server{
+		log: o.Log, listener: o.Listener, quit: make(chan struct{}),
+		exits:      exitStore{dir: filepath.Join(o.ExecRoot, "exits")},
+		containers: map[string]*container{}, watchers: map[*watcher]struct{}{},
+	}
+	if err := os.MkdirAll(s.exits.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create supervisor state: %w", err)
+	}
+	var err error
+	if s.runtime, err = oci.New(oci.Options{Root: filepath.Join(o.ExecRoot, "runtime"), Log: o.Log}); err != nil {
+		return nil, err
+	}
+	if s.reaper, err = newReaper(); err != nil {
+		return nil, err
+	}
+	return s, s.adopt()
+}
+
+// Serve answers calls until shutdown or idleness ends it.
+func (s *Server) Serve() error {
+	go func() { <-s.quit; _ = s.listener.Close() }()
+	s.idleCheck()
+	for {
+		conn, err := s.listener.AcceptUnix()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			return fmt.Errorf("accept on supervisor socket: %w", err)
+		}
+		go s.handle(conn)
+	}
+}
+
+func (s *Server) handle(conn *net.UnixConn) {
+	var req wire.Request
+	files, err := wire.Read(conn, &req)
+	if err != nil {
+		_ = conn.Close() // no request, no answer
+		return
+	}
+	// The work goes on when the daemon dies during a call: its successor finds
+	// the result by watch.
+	ctx := context.Background()
+	keep := false
+	var resp wire.Response
+	switch req.Op {
+	case wire.OpWatch:
+		s.watch(conn)
+		return
+	case wire.OpAttach:
+		keep, err = s.attach(conn, req)
+	case wire.OpExec:
+		keep, err = s.exec(ctx, conn, req)
+	case wire.OpStart:
+		resp.Pid, err = s.start(ctx, req, files)
+	case wire.OpShutdown:
+		resp.Busy = !s.shutdown()
+	default:
+		resp, err = s.call(ctx, req)
+	}
+	for _, f := range files {
+		_ = f.Close() // the container's init has its own by now
+	}
+	if keep {
+		return
+	}
+	resp.Error = wireError(err)
+	if err := wire.Write(conn, resp); err != nil {
+		s.log.Debug("answer daemon", "op", req.Op, "error", err)
+	}
+	_ = conn.Close()
+}
+
+func (s *Server) start(ctx context.Context, req wire.Request, files []*os.File) (int, error) {
+	if req.Start == nil || req.ID == "" {
+		return 0, errs.New(errs.InvalidArgument, "start needs an id and a description")
+	}
+	var netns *os.File
+	if req.Start.Netns {
+		if len(files) != 1 {
+			return 0, errs.New(errs.InvalidArgument, "start of container %s: network namespace missing", req.ID)
+		}
+		netns = files[0]
+	}
+	return s.obtain(req.ID).start(ctx, *req.Start, netns)
+}
+
+func (s *Server) attach(conn *net.UnixConn, req wire.Request) (bool, error) {
+	if req.Attach == nil || req.ID == "" {
+		return false, errs.New(errs.InvalidArgument, "attach needs an id and streams")
+	}
+	if err := wire.Write(conn, wire.Response{}); err != nil {
+		return false, err
+	}
+	s.obtain(req.ID).attach(conn, *req.Attach)
+	return true, nil
+}
+
+func (s *Server) exec(ctx context.Context, conn *net.UnixConn, req wire.Request) (bool, error) {
+	c, err := s.find(req.ID)
+	if err != nil || req.Exec == nil {
+		return false, err
+	}
+	pid, io, err := c.exec(ctx, req.ExecID, *req.Exec)
+	if err != nil {
+		return false, err
+	}
+	defer close(io.ready)
+	if err := wire.Write(conn, wire.Response{Pid: pid}); err != nil || !req.Exec.Attached || req.Attach == nil {
+		_ = conn.Close()
+		io.closeStdin() // nobody will ever write
+		return true, nil
+	}
+	io.attach(&sink{conn: conn, want: *req.Attach})
+	return true, nil
+}
+
+// call performs the calls that are answered by one frame.
+func (s *Server) call(ctx context.Context, req wire.Request) (resp wire.Response, err error) {
+	if req.Op == wire.OpPing {
+		return wire.Response{Pid: os.Getpid()}, nil
+	}
+	c, err := s.find(req.ID)
+	if err != nil {
+		return resp, err
+	}
+	switch req.Op {
+	case wire.OpForget:
+		return resp, s.forget(c, req.All)
+	case wire.OpResize:
+		return resp, c.resize(req.ExecID, req.Height, req.Width)
+	}
+	r, err := c.running()
+	if err != nil {
+		return resp, err
+	}
+	switch req.Op {
+	case wire.OpSignal:
+		err = r.rt.Signal(ctx, unix.Signal(req.Signal), req.All)
+	case wire.OpPause, wire.OpResume:
+		err = c.freeze(ctx, r, req.Op == wire.OpPause)
+	case wire.OpPids:
+		resp.Pids, err = r.rt.Pids()
+	case wire.OpStats:
+		resp.Stats, err = stats(r.rt)
+	case wire.OpUpdate:
+		var res specs.LinuxResources
+		if err = json.Unmarshal(req.Resources, &res); err == nil {
+			err = r.rt.Update(ctx, &res)
+		}
+	default:
+		err = errs.New(errs.InvalidArgument, "unknown call %q", req.Op)
+	}
+	return resp, err
+}
+
+func stats(c *oci.Container) (json.RawMessage, error) {
+	st, err := c.Stats()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(st)
+}
+
+func (c *container) freeze(ctx context.Context, r *run, pause bool) error {
+	op := r.rt.Resume
+	if pause {
+		op = r.rt.Pause
+	}
+	if err := op(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	r.paused = pause
+	c.mu.Unlock()
+	return nil
+}
+
+func wireError(err error) *wire.Error {
+	if err == nil {
+		return nil
+	}
+	_, program := errors.AsType[*oci.ExecError](err)
+	return &wire.Error{Kind: errs.KindOf(err), Message: err.Error(), Program: program}
+}

@@ -1,0 +1,232 @@
+package supervisor
+
+import (
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/oci"
+	"github.com/gantry-run/gantry/internal/supervisor/wire"
+)
+
+// obtain gives the container of that id, new if need be.
+func (s *Server) obtain(id string) *container {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.containers[id]
+	if c == nil {
+		c = &container{id: id, srv: s}
+		s.containers[id] = c
+	}
+	return c
+}
+
+func (s *Server) find(id string) (*container, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.containers[id]; c != nil {
+		return c, nil
+	}
+	return nil, errs.New(errs.NotFound, "the supervisor knows no container %s", id)
+}
+
+// forget drops the record of an ended container: the daemon has it. Clients that
+// wait for the container's next start stay unless drop says that none will come.
+func (s *Server) forget(c *container, drop bool) error {
+	c.mu.Lock()
+	if c.run != nil && c.exit == nil {
+		c.mu.Unlock()
+		return errs.New(errs.Conflict, "container %s is running", c.id)
+	}
+	c.forgotten = true
+	c.mu.Unlock()
+	if drop {
+		c.dropWaiting()
+	}
+	s.release(c)
+	return s.exits.remove(c.id)
+}
+
+// release removes a forgotten container from the table once nothing of it is left.
+func (s *Server) release(c *container) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.mu.Lock()
+	gone := c.forgotten && len(c.waiting) == 0
+	c.mu.Unlock()
+	if gone && s.containers[c.id] == c && c.settled() {
+		delete(s.containers, c.id)
+	}
+}
+
+// settled tells whether nothing of the last run is left to be cleaned.
+func (c *container) settled() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.run == nil {
+		return true
+	}
+	select {
+	case <-c.run.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// adopt takes over what an earlier supervisor left: it watches what lives and
+// records what ended unseen. Standard streams of adopted containers are gone.
+func (s *Server) adopt() error {
+	exits, err := s.exits.load()
+	if err != nil {
+		return err
+	}
+	for id, exit := range exits {
+		s.obtain(id).exit = &exit
+	}
+	list, err := s.runtime.List()
+	if err != nil {
+		return err
+	}
+	for _, rt := range list {
+		if err := s.adoptOne(rt); err != nil {
+			s.log.Warn("adopt container", "container", rt.ID(), "error", err)
+		}
+	}
+	return nil
+}
+
+func (s *Server) adoptOne(rt *oci.Container) error {
+	st, err := rt.State()
+	if err != nil {
+		return err
+	}
+	c := s.obtain(rt.ID())
+	r := &run{rt: rt, pid: st.Pid, startedAt: time.Now(), io: &streams{}, done: make(chan struct{})}
+	c.run = r
+	if c.exit != nil { // its end was recorded, its remains were not removed
+		go c.ended(r, status{code: c.exit.Code, known: !c.exit.Unknown})
+		return nil
+	}
+	fd, err := unix.PidfdOpen(st.Pid, 0)
+	if err != nil || st.Status == "stopped" {
+		if err == nil {
+			_ = unix.Close(fd)
+		}
+		go c.ended(r, status{code: 255})
+		return nil
+	}
+	return s.reaper.add(st.Pid, os.NewFile(uintptr(fd), "pidfd"), func(st status) { c.ended(r, st) })
+}
+
+// watcher is one daemon that is told of exits. Its queue grows with what the
+// daemon has not read yet; events are small and the daemon reads all the time.
+type watcher struct {
+	mu    sync.Mutex
+	queue []wire.Event
+	wake  chan struct{}
+}
+
+func (s *Server) watch(conn *net.UnixConn) {
+	w := &watcher{wake: make(chan struct{}, 1)}
+	s.mu.Lock()
+	s.watchers[w] = struct{}{}
+	all := make([]*container, 0, len(s.containers))
+	for _, c := range s.containers {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	var resp wire.Response
+	for _, c := range all {
+		if snap, ok := c.snapshot(); ok {
+			resp.Containers = append(resp.Containers, snap)
+		}
+	}
+	gone := make(chan struct{})
+	err := wire.Write(conn, resp)
+	go func() { waitHangup(conn); close(gone) }()
+	for err == nil {
+		select {
+		case <-w.wake:
+			err = w.send(conn)
+		case <-gone:
+			err = net.ErrClosed
+		}
+	}
+	_ = conn.Close()
+	s.mu.Lock()
+	delete(s.watchers, w)
+	s.mu.Unlock()
+	s.idleCheck()
+}
+
+func (w *watcher) send(conn *net.UnixConn) error {
+	w.mu.Lock()
+	queue := w.queue
+	w.queue = nil
+	w.mu.Unlock()
+	for _, ev := range queue {
+		if err := wire.Write(conn, ev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) publish(ev wire.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for w := range s.watchers {
+		w.mu.Lock()
+		w.queue = append(w.queue, ev)
+		w.mu.Unlock()
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *Server) busy() bool {
+	for _, c := range s.containers {
+		if !c.settled() {
+			return true
+		}
+	}
+	return false
+}
+
+// shutdown ends the server if no container needs it.
+func (s *Server) shutdown() bool {
+	s.mu.Lock()
+	busy := s.busy()
+	s.mu.Unlock()
+	if !busy {
+		s.quitOnce.Do(func() { close(s.quit) })
+	}
+	return !busy
+}
+
+// idleCheck starts or stops the clock after which an unused supervisor ends.
+func (s *Server) idleCheck() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.idle != nil {
+		s.idle.Stop()
+		s.idle = nil
+	}
+	if len(s.watchers) == 0 && !s.busy() {
+		s.idle = time.AfterFunc(idleGrace, func() {
+			s.mu.Lock()
+			used := len(s.watchers) > 0 || s.busy()
+			s.mu.Unlock()
+			if !used {
+				s.quitOnce.Do(func() { close(s.quit) })
+			}
+		})
+	}
+}
