@@ -98,7 +98,15 @@ func (s *Service) make(ctx context.Context, c *ctr, name string, img engine.Imag
 		return err
 	}
 	undo.Push(func(ctx context.Context) error { return s.Images.RemoveRootfs(ctx, c.rec.ID) })
-	fresh, err := s.ensureVolumes(ctx, c.rec.Mounts)
+	s.mu.Lock()
+	s.making[c.rec.ID] = c
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.making, c.rec.ID)
+		s.mu.Unlock()
+	}()
+	fresh, err := s.ensureVolumes(ctx, c)
 	undo.Push(func(ctx context.Context) error { return s.removeAnonymous(ctx, c.rec.Mounts) })
 	if err != nil {
 		return err

@@ -35,6 +35,9 @@ func (s *Service) onExit(c *ctr, exit wire.Exit) {
 	if err := s.disconnect(ctx, &r); err != nil {
 		s.Log.Error("disconnect exited container", "container", r.ID, "error", err)
 	}
+	if err := s.unmountVolumes(ctx, &r); err != nil {
+		s.Log.Error("unmount volumes of exited container", "container", r.ID, "error", err)
+	}
 	again, delay := s.restartDecision(c, exit)
 	err := s.update(c, func(r *record) {
 		r.State.Status, r.State.Pid = container.StateExited, 0

@@ -280,9 +280,8 @@ func firstMissing(p string) string {
 
 // ensureVolumes creates the volumes of a new container and fills in names and
 // host paths. fresh gives the indices of those that want the image's content.
-func (s *Service) ensureVolumes(ctx context.Context, ms []mountPoint) (fresh []int, err error) {
-	for i := range ms {
-		m := &ms[i]
+func (s *Service) ensureVolumes(ctx context.Context, c *ctr) (fresh []int, err error) {
+	for i, m := range c.rec.Mounts {
 		if m.Type != mount.TypeVolume || m.Source != "" {
 			continue // inherited volumes have their path already
 		}
@@ -299,8 +298,36 @@ func (s *Service) ensureVolumes(ctx context.Context, ms []mountPoint) (fresh []i
 		if ref.Fresh && !m.NoCopy && m.Subpath == "" {
 			fresh = append(fresh, i)
 		}
+		c.mu.Lock()
+		c.rec.Mounts = slices.Clone(c.rec.Mounts) // views share the old one
+		c.rec.Mounts[i] = m
+		c.mu.Unlock()
 	}
 	return fresh, nil
+}
+
+// mountVolumes makes the volumes with driver options appear, for the time of a run.
+func (s *Service) mountVolumes(ctx context.Context, r *record) error {
+	for _, m := range r.Mounts {
+		if m.Type != mount.TypeVolume {
+			continue
+		}
+		if _, err := s.Volumes.Mount(ctx, m.Name, r.ID); err != nil {
+			return errors.Join(err, s.unmountVolumes(ctx, r))
+		}
+	}
+	return nil
+}
+
+// unmountVolumes is the reverse of mountVolumes; idempotent.
+func (s *Service) unmountVolumes(ctx context.Context, r *record) error {
+	var all error
+	for _, m := range r.Mounts {
+		if m.Type == mount.TypeVolume {
+			all = errors.Join(all, s.Volumes.Unmount(ctx, m.Name, r.ID))
+		}
+	}
+	return all
 }
 
 // subpath resolves a directory inside a volume. It must exist and stay inside,

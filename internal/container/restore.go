@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
@@ -17,7 +18,7 @@ import (
 func New(ctx context.Context, o Options) (*Service, error) {
 	s := &Service{
 		Options: o, store: store{root: o.Root},
-		byID: map[string]*ctr{}, byName: map[string]*ctr{}, execs: map[string]*execution{},
+		byID: map[string]*ctr{}, byName: map[string]*ctr{}, execs: map[string]*execution{}, making: map[string]*ctr{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	records, broken, err := s.store.load()
@@ -34,6 +35,9 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	}
 	s.adopt(ctx, live)
 	if err := o.Networks.Restore(ctx, s.sandboxes()); err != nil {
+		return nil, err
+	}
+	if err := o.Volumes.Restore(ctx, s.volumeHolders()); err != nil {
 		return nil, err
 	}
 	for _, id := range broken {
@@ -97,6 +101,18 @@ func (s *Service) sandboxes() []engine.LiveSandbox {
 		}
 	}
 	return live
+}
+
+func (s *Service) volumeHolders() map[string][]string {
+	holders := map[string][]string{}
+	for _, c := range s.byID {
+		for _, m := range c.rec.Mounts {
+			if m.Type == mount.TypeVolume && c.rec.State.running() {
+				holders[m.Name] = append(holders[m.Name], c.rec.ID)
+			}
+		}
+	}
+	return holders
 }
 
 func (s *Service) dropSnapshots(ctx context.Context) error {

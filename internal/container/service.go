@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -38,6 +39,12 @@ type Supervisor interface {
 	Watch(ctx context.Context) ([]wire.Container, func() (wire.Event, error), error)
 }
 
+// Volumes is what containers need of volumes.
+type Volumes interface {
+	engine.VolumeMounts
+	engine.VolumeUse
+}
+
 // Defaults are the daemon's settings that a container's own leave open.
 type Defaults struct {
 	LogDriver       string            // "" is json-file
@@ -62,7 +69,7 @@ type Options struct {
 	InitBinary string // what --init runs as pid 1
 	Images     engine.Rootfs
 	Networks   engine.Sandboxes
-	Volumes    engine.VolumeMounts
+	Volumes    Volumes
 	Supervisor Supervisor
 	// EnsureSupervisor starts a supervisor unless one answers.
 	EnsureSupervisor func(ctx context.Context) error
@@ -84,6 +91,7 @@ type Service struct {
 	byID   map[string]*ctr
 	byName map[string]*ctr
 	execs  map[string]*execution
+	making map[string]*ctr // being created: not to be found yet, but using images and volumes
 }
 
 // ctr is a container in memory.
@@ -187,9 +195,13 @@ func (s *Service) UsingImage(imageID string) (ids []string, running bool) {
 	return ids, running
 }
 
-// UsingVolume lists the containers that mount a volume.
+// UsingVolume lists the containers that have a volume, also those that are being
+// created.
 func (s *Service) UsingVolume(name string) (ids []string) {
-	for _, c := range s.all() {
+	s.mu.RLock()
+	making := slices.Collect(maps.Values(s.making))
+	s.mu.RUnlock()
+	for _, c := range append(making, s.all()...) {
 		r := c.view()
 		if slices.ContainsFunc(r.Mounts, func(m mountPoint) bool { return m.Name == name }) {
 			ids = append(ids, r.ID)

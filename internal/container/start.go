@@ -89,6 +89,10 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 		defer sandbox.NS.Close() //nolint:errcheck // the supervisor has its own by then
 		r.Endpoints, r.Ports = sandbox.Endpoints, sandbox.Ports
 	}
+	if err := s.mountVolumes(ctx, &r); err != nil {
+		return err
+	}
+	undo.Push(func(ctx context.Context) error { return s.unmountVolumes(ctx, &r) })
 	req, err := s.startRequest(ctx, &r, sandbox)
 	if err != nil {
 		return err
