@@ -190,27 +190,11 @@ func copyData(out, in *os.File, size int64) error {
 // link gives the file copied to first another name.
 func (c *copier) link(first string, dst int, name, at string) error {
 	fd, err := mount.RootAt(c.dst).OpenNoLinks(first, unix.O_PATH|unix.O_NOFOLLOW)
-	if errors.Is(err, unix.ELOOP) {
-		// The file is a symlink itself: its directory is opened without links.
-		return c.linkSymlink(first, dst, name, at)
-	}
 	if err != nil {
 		return fmt.Errorf("open %s: %w", first, err)
 	}
 	defer closeFD(fd)
 	if err := unix.Linkat(unix.AT_FDCWD, procPath(fd), dst, name, unix.AT_SYMLINK_FOLLOW); err != nil {
-		return fmt.Errorf("link %s: %w", at, err)
-	}
-	return nil
-}
-
-func (c *copier) linkSymlink(first string, dst int, name, at string) error {
-	dir, err := mount.RootAt(c.dst).OpenNoLinks(path.Dir(first), unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return fmt.Errorf("open directory of %s: %w", first, err)
-	}
-	defer closeFD(dir)
-	if err := unix.Linkat(dir, path.Base(first), dst, name, 0); err != nil {
 		return fmt.Errorf("link %s: %w", at, err)
 	}
 	return nil
