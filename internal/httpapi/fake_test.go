@@ -342,7 +342,7 @@ func (f *fakeContainers) Update(_ context.Context, id string, cfg container.Upda
 }
 
 func (f *fakeContainers) Prune(_ context.Context, filters engine.Filters) (container.PruneReport, error) {
-	return container.PruneReport{ContainersDeleted: filters["label"], SpaceReclaimed: 42}, nil
+	return container.PruneReport{ContainersDeleted: append([]string{"gone"}, filters["label"]...), SpaceReclaimed: 42}, nil
 }
 
 func (f *fakeContainers) Stats(_ context.Context, id string) (container.StatsResponse, error) {

@@ -13,7 +13,12 @@ type route struct {
 	since version
 	// detached work goes on when the client hangs up: half a stop helps nobody.
 	detached bool
+	// limit says what the endpoint cannot do yet; "" for nothing.
+	limit string
 }
+
+// outside is the limit of endpoints that need a swarm.
+const outside = "answers as a node outside of a swarm"
 
 // routes are all endpoints. docs/reference/compatibility.md is made from it.
 var routes = []route{
@@ -34,7 +39,7 @@ var routes = []route{
 	{method: "GET", path: "/containers/{name}/stats", handle: (*api).containerStats},
 	{method: "GET", path: "/containers/{name}/attach/ws", handle: (*api).containerAttachWebsocket},
 	{method: "POST", path: "/containers/{name}/attach", handle: (*api).containerAttach},
-	{method: "POST", path: "/containers/{name}/start", handle: (*api).containerStart, detached: true},
+	{method: "POST", path: "/containers/{name}/start", handle: (*api).containerStart, detached: true, limit: "no checkpoints"},
 	{method: "POST", path: "/containers/{name}/stop", handle: (*api).containerStop, detached: true},
 	{method: "POST", path: "/containers/{name}/restart", handle: (*api).containerRestart, detached: true},
 	{method: "POST", path: "/containers/{name}/kill", handle: (*api).containerKill, detached: true},
@@ -53,7 +58,7 @@ var routes = []route{
 
 	{method: "GET", path: "/images/json", handle: (*api).imageList},
 	{method: "GET", path: "/images/get", handle: (*api).imageSave},
-	{method: "POST", path: "/images/create", handle: (*api).imageCreate},
+	{method: "POST", path: "/images/create", handle: (*api).imageCreate, limit: "pulls; does not import"},
 	{method: "POST", path: "/images/load", handle: (*api).imageLoad},
 	{method: "POST", path: "/images/prune", handle: (*api).imagePrune, since: version{1, 25}, detached: true},
 	{method: "GET", path: "/images/{name}/get", handle: (*api).imageSave},
@@ -61,7 +66,7 @@ var routes = []route{
 	{method: "GET", path: "/images/{name}/history", handle: (*api).imageHistory},
 	{method: "POST", path: "/images/{name}/push", handle: (*api).imagePush},
 	{method: "POST", path: "/images/{name}/tag", handle: (*api).imageTag},
-	{method: "DELETE", path: "/images/{name}", handle: (*api).imageRemove, detached: true},
+	{method: "DELETE", path: "/images/{name}", handle: (*api).imageRemove, detached: true, limit: "all platforms of an image at once"},
 
 	{method: "GET", path: "/networks", handle: (*api).networkList},
 	{method: "GET", path: "/networks/", handle: (*api).networkList},
@@ -74,32 +79,32 @@ var routes = []route{
 	{method: "DELETE", path: "/volumes/{name}", handle: (*api).volumeRemove, detached: true},
 
 	// Without swarm mode these answer what Docker answers outside of a swarm.
-	{method: "GET", path: "/swarm", handle: notManager},
-	{method: "GET", path: "/swarm/unlockkey", handle: notManager},
-	{method: "POST", path: "/swarm/update", handle: notManager},
-	{method: "POST", path: "/swarm/leave", handle: notInSwarm},
-	{method: "GET", path: "/nodes", handle: notManager},
-	{method: "GET", path: "/nodes/{id}", handle: notManager},
-	{method: "DELETE", path: "/nodes/{id}", handle: notManager},
-	{method: "POST", path: "/nodes/{id}/update", handle: notManager},
-	{method: "GET", path: "/services", handle: notManager},
-	{method: "POST", path: "/services/create", handle: notManager},
-	{method: "GET", path: "/services/{id}", handle: notManager},
-	{method: "DELETE", path: "/services/{id}", handle: notManager},
-	{method: "POST", path: "/services/{id}/update", handle: notManager},
-	{method: "GET", path: "/services/{id}/logs", handle: notManager},
-	{method: "GET", path: "/tasks", handle: notManager},
-	{method: "GET", path: "/tasks/{id}", handle: notManager},
-	{method: "GET", path: "/tasks/{id}/logs", handle: notManager},
-	{method: "GET", path: "/secrets", handle: notManager, since: version{1, 25}},
-	{method: "POST", path: "/secrets/create", handle: notManager, since: version{1, 25}},
-	{method: "GET", path: "/secrets/{id}", handle: notManager, since: version{1, 25}},
-	{method: "DELETE", path: "/secrets/{id}", handle: notManager, since: version{1, 25}},
-	{method: "POST", path: "/secrets/{id}/update", handle: notManager, since: version{1, 25}},
-	{method: "GET", path: "/configs", handle: notManager, since: version{1, 30}},
-	{method: "POST", path: "/configs/create", handle: notManager, since: version{1, 30}},
-	{method: "GET", path: "/configs/{id}", handle: notManager, since: version{1, 30}},
-	{method: "DELETE", path: "/configs/{id}", handle: notManager, since: version{1, 30}},
-	{method: "POST", path: "/configs/{id}/update", handle: notManager, since: version{1, 30}},
-	{method: "PUT", path: "/volumes/{name}", handle: notClusterVolume, since: version{1, 42}},
+	{method: "GET", path: "/swarm", handle: notManager, limit: outside},
+	{method: "GET", path: "/swarm/unlockkey", handle: notManager, limit: outside},
+	{method: "POST", path: "/swarm/update", handle: notManager, limit: outside},
+	{method: "POST", path: "/swarm/leave", handle: notInSwarm, limit: outside},
+	{method: "GET", path: "/nodes", handle: notManager, limit: outside},
+	{method: "GET", path: "/nodes/{id}", handle: notManager, limit: outside},
+	{method: "DELETE", path: "/nodes/{id}", handle: notManager, limit: outside},
+	{method: "POST", path: "/nodes/{id}/update", handle: notManager, limit: outside},
+	{method: "GET", path: "/services", handle: notManager, limit: outside},
+	{method: "POST", path: "/services/create", handle: notManager, limit: outside},
+	{method: "GET", path: "/services/{id}", handle: notManager, limit: outside},
+	{method: "DELETE", path: "/services/{id}", handle: notManager, limit: outside},
+	{method: "POST", path: "/services/{id}/update", handle: notManager, limit: outside},
+	{method: "GET", path: "/services/{id}/logs", handle: notManager, limit: outside},
+	{method: "GET", path: "/tasks", handle: notManager, limit: outside},
+	{method: "GET", path: "/tasks/{id}", handle: notManager, limit: outside},
+	{method: "GET", path: "/tasks/{id}/logs", handle: notManager, limit: outside},
+	{method: "GET", path: "/secrets", handle: notManager, limit: outside, since: version{1, 25}},
+	{method: "POST", path: "/secrets/create", handle: notManager, limit: outside, since: version{1, 25}},
+	{method: "GET", path: "/secrets/{id}", handle: notManager, limit: outside, since: version{1, 25}},
+	{method: "DELETE", path: "/secrets/{id}", handle: notManager, limit: outside, since: version{1, 25}},
+	{method: "POST", path: "/secrets/{id}/update", handle: notManager, limit: outside, since: version{1, 25}},
+	{method: "GET", path: "/configs", handle: notManager, limit: outside, since: version{1, 30}},
+	{method: "POST", path: "/configs/create", handle: notManager, limit: outside, since: version{1, 30}},
+	{method: "GET", path: "/configs/{id}", handle: notManager, limit: outside, since: version{1, 30}},
+	{method: "DELETE", path: "/configs/{id}", handle: notManager, limit: outside, since: version{1, 30}},
+	{method: "POST", path: "/configs/{id}/update", handle: notManager, limit: outside, since: version{1, 30}},
+	{method: "PUT", path: "/volumes/{name}", handle: notClusterVolume, limit: outside, since: version{1, 42}},
 }

@@ -1,0 +1,129 @@
+package httpapi
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const compatFile = "../../docs/reference/compatibility.md"
+
+// TestCompatibilityTableIsCurrent holds the table of endpoints against the
+// routes; -update rewrites it.
+func TestCompatibilityTableIsCurrent(t *testing.T) {
+	got := compatTable(t, documented(t))
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(compatFile), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(compatFile, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(compatFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is not what the routes say; run: go test ./internal/httpapi -run Compat -update", compatFile)
+	}
+}
+
+// endpoint is one documented operation.
+type endpoint struct{ method, path string }
+
+var variable = regexp.MustCompile(`\{[^}]*\}`)
+
+// key makes endpoints comparable whatever their variables are called.
+func (e endpoint) key() string { return e.method + " " + variable.ReplaceAllString(e.path, "{}") }
+
+// documented lists the operations of the Engine API's description, which comes
+// with the API's own module.
+func documented(t *testing.T) []endpoint {
+	t.Helper()
+	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/moby/moby/api").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(filepath.Join(strings.TrimSpace(string(dir)), "swagger.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var list []endpoint
+	var path string
+	inPaths := false
+	methods := []string{"get", "head", "post", "put", "delete"}
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		line := lines.Text()
+		name := strings.Trim(strings.TrimSuffix(strings.TrimSpace(line), ":"), `"`)
+		switch {
+		case line != "" && line[0] != ' ' && line[0] != '#':
+			inPaths = line == "paths:"
+		case !inPaths:
+		case strings.HasPrefix(line, "  /") || strings.HasPrefix(line, `  "/`):
+			path = name
+		case strings.HasPrefix(line, "    ") && !strings.HasPrefix(line, "     ") && slices.Contains(methods, name):
+			list = append(list, endpoint{strings.ToUpper(name), path})
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if len(list) < 100 {
+		t.Fatalf("found only %d operations: has the description's layout changed?", len(list))
+	}
+	return list
+}
+
+func compatTable(t *testing.T, list []endpoint) []byte {
+	t.Helper()
+	served := map[string]*route{}
+	for i := range routes {
+		served[endpoint{routes[i].method, routes[i].path}.key()] = &routes[i]
+	}
+	var rows bytes.Buffer
+	works := 0
+	for _, e := range list {
+		r := served[e.key()]
+		delete(served, e.key())
+		state := "missing"
+		if r != nil && r.limit != "" {
+			state = r.limit
+		} else if r != nil {
+			state = "works"
+		}
+		if r != nil && r.limit != outside {
+			works++
+		}
+		fmt.Fprintf(&rows, "| %s | `%s` | %s |\n", e.method, e.path, state)
+	}
+	for key, r := range served {
+		if r.path != "/networks/" {
+			t.Errorf("%s is served but not part of the API", key)
+		}
+	}
+	var out bytes.Buffer
+	fmt.Fprintf(&out, `# Docker Engine API: what is served
+
+This table is made from the routes in internal/httpapi and the API's own
+description; a test keeps it current. Versions %s to %s are served, each in
+its own shape, with and without the `+"`/v1.x`"+` prefix. With `+"`min-api-version`"+` clients
+down to %s are let in, too. What is missing answers 404 "page not found".
+
+%d of %d operations work.
+
+| method | path | state |
+|---|---|---|
+`, DefaultMinVersion, MaxVersion, LowestMinVersion, works, len(list))
+	out.Write(rows.Bytes())
+	return out.Bytes()
+}
