@@ -73,6 +73,8 @@ func (s *Service) onExit(c *ctr, exit wire.Exit) {
 		close(c.exited)
 		c.exited = nil
 	}
+	c.parked.Close()
+	c.parked = nil
 	c.mu.Unlock()
 	switch {
 	case again:

@@ -73,6 +73,10 @@ func (s *Service) adopt(ctx context.Context, live []wire.Container) {
 				c.rec.State.StartedAt = w.StartedAt.UTC() // started just before a crash
 			}
 			c.exited = make(chan struct{})
+			var err error
+			if c.parked, err = s.Supervisor.Park(ctx, id); err != nil {
+				s.Log.Warn("park container streams", "container", id, "error", err)
+			}
 		case ok && !c.rec.State.running() && c.rec.State.Status != container.StateRestarting:
 			// It ran and ended unrecorded: let onExit treat it as a run.
 			c.rec.State.Status, c.rec.State.StartedAt = container.StateRunning, w.StartedAt.UTC()
@@ -203,6 +207,7 @@ func (s *Service) rewatch() {
 			var live []wire.Container
 			var next func() (wire.Event, error)
 			if live, next, err = s.Supervisor.Watch(s.ctx); err == nil {
+				s.returnStreams(live)
 				s.tasks.Go(func() { s.watch(next) })
 				s.settle(live)
 				return
@@ -216,6 +221,24 @@ func (s *Service) rewatch() {
 	}
 }
 
+// returnStreams gives a new supervisor the streams that its predecessor held.
+func (s *Service) returnStreams(live []wire.Container) {
+	for _, w := range live {
+		c, err := s.find(w.ID)
+		if err != nil || w.Exit != nil {
+			continue
+		}
+		c.mu.Lock()
+		r, parked := c.rec, c.parked
+		c.mu.Unlock()
+		var req wire.Start
+		s.streams(&r, &req)
+		if err := s.Supervisor.Adopt(s.ctx, r.ID, req, parked); err != nil {
+			s.Log.Error("return container streams", "container", r.ID, "error", err)
+		}
+	}
+}
+
 // Close ends the service's own work. Containers go on.
 func (s *Service) Close() {
 	s.mu.Lock()
@@ -225,4 +248,10 @@ func (s *Service) Close() {
 		c.stopTimer()
 	}
 	s.tasks.Wait()
+	for _, c := range s.all() {
+		c.mu.Lock()
+		c.parked.Close() // the supervisor has its own
+		c.parked = nil
+		c.mu.Unlock()
+	}
 }

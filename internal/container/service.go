@@ -25,7 +25,9 @@ import (
 // Supervisor is what containers need of the process supervisor; see package
 // supervisor/client, which implements it.
 type Supervisor interface {
-	Start(ctx context.Context, id string, s wire.Start, netns *os.File) (pid int, err error)
+	Start(ctx context.Context, id string, s wire.Start, netns *os.File) (pid int, parked wire.FDs, err error)
+	Park(ctx context.Context, id string) (wire.FDs, error)
+	Adopt(ctx context.Context, id string, s wire.Start, parked wire.FDs) error
 	Exec(ctx context.Context, id, execID string, e wire.Exec, a wire.Attach) (pid int, conn *net.UnixConn, err error)
 	Attach(ctx context.Context, id string, a wire.Attach) (*net.UnixConn, error)
 	Signal(ctx context.Context, id string, sig int, all bool) error
@@ -105,6 +107,7 @@ type ctr struct {
 	backoff time.Duration // next restart delay
 	exited  chan struct{} // closed at the end of the current run; nil without one
 	gone    chan struct{} // closed on removal
+	parked  wire.FDs      // the streams of the current run, should the supervisor die
 	stats   statSample
 }
 

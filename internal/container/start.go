@@ -107,14 +107,14 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	if sandbox != nil {
 		netns = sandbox.NS
 	}
-	pid, err := s.Supervisor.Start(ctx, r.ID, req, netns)
+	pid, parked, err := s.Supervisor.Start(ctx, r.ID, req, netns)
 	if err != nil {
 		return err
 	}
 	undo.Release()
 	c.mu.Lock()
 	c.rec.State = state{Status: container.StateRunning, Pid: pid, StartedAt: time.Now().UTC(), FinishedAt: c.rec.State.FinishedAt}
-	c.exited = exited
+	c.exited, c.parked = exited, parked
 	c.mu.Unlock()
 	return nil
 }
@@ -217,9 +217,14 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 		return req, fmt.Errorf("create mount point of container %s: %w", r.ID, err)
 	}
 	req.Bundle, req.User = p.bundle, wire.User{Name: r.Config.User, Groups: r.Host.GroupAdd}
+	s.streams(r, &req)
+	return req, nil
+}
+
+// streams fills in what the supervisor must know of the standard streams.
+func (s *Service) streams(r *record, req *wire.Start) {
 	req.OpenStdin, req.StdinOnce, req.TTY = r.Config.OpenStdin, r.Config.StdinOnce, r.Config.Tty
 	req.Log = s.log(r)
-	return req, nil
 }
 
 // joinedNamespaces resolves container:X modes to the namespaces of X's init.

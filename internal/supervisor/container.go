@@ -49,7 +49,7 @@ type run struct {
 	done      chan struct{} // closed when the exit is published and the kernel cleaned
 }
 
-func (c *container) start(ctx context.Context, s wire.Start, netns *os.File) (int, error) {
+func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, error) {
 	c.starting.Lock()
 	defer c.starting.Unlock()
 	if err := c.awaitEnd(ctx); err != nil {
@@ -76,8 +76,17 @@ func (c *container) start(ctx context.Context, s wire.Start, netns *os.File) (in
 		return 0, err
 	}
 	undo.PushFunc(p.closeOurs)
+	var ns *os.File
+	if netns >= 0 {
+		dup, err := unix.FcntlInt(uintptr(netns), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return 0, fmt.Errorf("duplicate network namespace of container %s: %w", c.id, err)
+		}
+		ns = os.NewFile(uintptr(dup), "netns")
+		defer ns.Close() //nolint:errcheck // the container's init has its own
+	}
 	rt, proc, err := c.srv.runtime.Run(ctx, c.id, oci.CreateOptions{
-		Bundle: s.Bundle, Spec: &spec, RootfsMounts: rootfsMounts(s.Rootfs), Netns: netns, IO: p.theirs,
+		Bundle: s.Bundle, Spec: &spec, RootfsMounts: rootfsMounts(s.Rootfs), Netns: ns, IO: p.theirs,
 		User: &oci.NamedUser{User: s.User.Name, Groups: s.User.Groups},
 	})
 	p.closeTheirs()
@@ -146,9 +155,12 @@ func (c *container) dropWaiting() {
 // ended is called when init has been reaped: drain, record, publish, clean up.
 func (c *container) ended(r *run, st status) {
 	at := time.Now()
-	r.io.drain()
-	if r.log != nil {
-		if err := r.log.Close(); err != nil {
+	c.mu.Lock()
+	io, log := r.io, r.log // resume may have replaced them
+	c.mu.Unlock()
+	io.drain()
+	if log != nil {
+		if err := log.Close(); err != nil {
 			c.srv.log.Warn("close container log", "container", c.id, "error", err)
 		}
 	}
@@ -160,7 +172,7 @@ func (c *container) ended(r *run, st status) {
 	c.exit = &exit
 	c.mu.Unlock()
 	c.srv.publish(wire.Event{ID: c.id, Exit: exit})
-	r.io.finish()
+	io.finish()
 	ctx, cancel := context.WithTimeout(context.Background(), cleanup.Timeout)
 	defer cancel()
 	if err := r.rt.Delete(ctx, true); err != nil {

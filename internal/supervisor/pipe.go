@@ -77,7 +77,7 @@ func closeAll(files ...*os.File) {
 
 // streams makes the running form. console is the terminal's master, if any.
 func (p *pipes) streams(console *os.File, stdinOnce bool) *streams {
-	s := &streams{tty: p.tty, stdinOnce: stdinOnce, stdin: p.stdin, ready: make(chan struct{})}
+	s := &streams{tty: p.tty, stdinOnce: stdinOnce, stdin: p.stdin, stdout: p.stdout, stderr: p.stderr, ready: make(chan struct{})}
 	if p.tty {
 		s.stdin = console
 	}

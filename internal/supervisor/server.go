@@ -85,7 +85,7 @@ func (s *Server) Serve() error {
 
 func (s *Server) handle(conn *net.UnixConn) {
 	var req wire.Request
-	files, err := wire.Read(conn, &req)
+	fds, err := wire.Read(conn, &req)
 	if err != nil {
 		_ = conn.Close() // no request, no answer
 		return
@@ -95,6 +95,7 @@ func (s *Server) handle(conn *net.UnixConn) {
 	ctx := context.Background()
 	keep := false
 	var resp wire.Response
+	var parked []int
 	switch req.Op {
 	case wire.OpWatch:
 		s.watch(conn)
@@ -104,37 +105,55 @@ func (s *Server) handle(conn *net.UnixConn) {
 	case wire.OpExec:
 		keep, err = s.exec(ctx, conn, req)
 	case wire.OpStart:
-		resp.Pid, err = s.start(ctx, req, files)
+		resp.Pid, parked, err = s.start(ctx, req, fds)
+	case wire.OpPark:
+		parked, err = s.park(req.ID)
+	case wire.OpAdopt:
+		err = s.takeStreams(req, fds)
+		fds = nil // they are the container's now, or closed
 	case wire.OpShutdown:
 		resp.Busy = !s.shutdown()
 	default:
 		resp, err = s.call(ctx, req)
 	}
-	for _, f := range files {
-		_ = f.Close() // the container's init has its own by now
-	}
+	fds.Close() // the container's init has its own by now
 	if keep {
 		return
 	}
 	resp.Error = wireError(err)
-	if err := wire.Write(conn, resp); err != nil {
+	if err := wire.Write(conn, resp, parked...); err != nil {
 		s.log.Debug("answer daemon", "op", req.Op, "error", err)
 	}
 	_ = conn.Close()
 }
 
-func (s *Server) start(ctx context.Context, req wire.Request, files []*os.File) (int, error) {
+func (s *Server) start(ctx context.Context, req wire.Request, fds wire.FDs) (pid int, parked []int, err error) {
 	if req.Start == nil || req.ID == "" {
-		return 0, errs.New(errs.InvalidArgument, "start needs an id and a description")
+		return 0, nil, errs.New(errs.InvalidArgument, "start needs an id and a description")
 	}
-	var netns *os.File
+	netns := -1
 	if req.Start.Netns {
-		if len(files) != 1 {
-			return 0, errs.New(errs.InvalidArgument, "start of container %s: network namespace missing", req.ID)
+		if len(fds) != 1 {
+			return 0, nil, errs.New(errs.InvalidArgument, "start of container %s: network namespace missing", req.ID)
 		}
-		netns = files[0]
+		netns = fds[0]
 	}
-	return s.obtain(req.ID).start(ctx, *req.Start, netns)
+	c := s.obtain(req.ID)
+	if pid, err = c.start(ctx, *req.Start, netns); err != nil {
+		return 0, nil, err
+	}
+	return pid, c.parkable(), nil
+}
+
+func (s *Server) park(id string) ([]int, error) {
+	c, err := s.find(id)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.running(); err != nil {
+		return nil, err
+	}
+	return c.parkable(), nil
 }
 
 func (s *Server) attach(conn *net.UnixConn, req wire.Request) (bool, error) {

@@ -151,7 +151,9 @@ func (f *fixture) start(t *testing.T, id, script string, change func(*wire.Start
 		t.Fatal(err)
 	}
 	req.Spec = data
-	return f.Start(t.Context(), id, req, nil)
+	pid, parked, err := f.Start(t.Context(), id, req, nil)
+	parked.Close()
+	return pid, err
 }
 
 // exits gives a function that waits for the exit of a container or exec.

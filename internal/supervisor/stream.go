@@ -32,10 +32,11 @@ type streams struct {
 
 	pumps sync.WaitGroup
 
-	mu    sync.Mutex
-	stdin *os.File // pipe or terminal master; nil: /dev/null or closed
-	sinks []*sink
-	ended bool // all output has been delivered
+	mu             sync.Mutex
+	stdin          *os.File // pipe or terminal master; nil: /dev/null or closed
+	stdout, stderr *os.File // pipes, read by the pumps; nil with a terminal
+	sinks          []*sink
+	ended          bool // all output has been delivered
 }
 
 // sink is one attached client.

@@ -21,30 +21,32 @@ type Client struct {
 }
 
 // call sends one request and gives the open connection after a good response.
-func (c *Client) call(ctx context.Context, req wire.Request, files ...*os.File) (*net.UnixConn, wire.Response, error) {
+func (c *Client) call(ctx context.Context, req wire.Request, fds ...int) (*net.UnixConn, wire.Response, wire.FDs, error) {
 	var resp wire.Response
 	conn, err := c.dial(ctx)
 	if err != nil {
-		return nil, resp, err
+		return nil, resp, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // wakes the read below
 	defer stop()
-	err = wire.Write(conn, req, files...)
+	err = wire.Write(conn, req, fds...)
+	var got wire.FDs
 	if err == nil {
-		_, err = wire.Read(conn, &resp)
+		got, err = wire.Read(conn, &resp)
 	}
 	if err != nil {
 		_ = conn.Close()
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return nil, resp, errs.New(errs.Unavailable, "supervisor %s: %w", req.Op, err)
+		return nil, resp, nil, errs.New(errs.Unavailable, "supervisor %s: %w", req.Op, err)
 	}
 	if resp.Error != nil {
+		got.Close()
 		_ = conn.Close()
-		return nil, resp, resp.Error.Err()
+		return nil, resp, nil, resp.Error.Err()
 	}
-	return conn, resp, nil
+	return conn, resp, got, nil
 }
 
 func (c *Client) dial(ctx context.Context) (*net.UnixConn, error) {
@@ -56,35 +58,50 @@ func (c *Client) dial(ctx context.Context) (*net.UnixConn, error) {
 	return conn.(*net.UnixConn), nil
 }
 
-func (c *Client) do(ctx context.Context, req wire.Request, files ...*os.File) (wire.Response, error) {
-	conn, resp, err := c.call(ctx, req, files...)
+func (c *Client) do(ctx context.Context, req wire.Request, fds ...int) (wire.Response, wire.FDs, error) {
+	conn, resp, got, err := c.call(ctx, req, fds...)
 	if err != nil {
-		return resp, err
+		return resp, nil, err
 	}
-	return resp, conn.Close()
+	return resp, got, conn.Close()
 }
 
 // Ping tells whether a supervisor answers.
 func (c *Client) Ping(ctx context.Context) error {
-	_, err := c.do(ctx, wire.Request{Op: wire.OpPing})
+	_, _, err := c.do(ctx, wire.Request{Op: wire.OpPing})
 	return err
 }
 
-// Start runs a container and returns the host pid of its init. netns may be nil.
-// A *wire.ProgramError says that the container's program cannot be executed.
-func (c *Client) Start(ctx context.Context, id string, s wire.Start, netns *os.File) (int, error) {
-	var files []*os.File
+// Start runs a container and returns the host pid of its init and our ends of
+// its standard streams: whoever parks them keeps the container's output safe
+// should the supervisor die (see Adopt). netns may be nil. A *wire.ProgramError
+// says that the container's program cannot be executed.
+func (c *Client) Start(ctx context.Context, id string, s wire.Start, netns *os.File) (int, wire.FDs, error) {
+	var fds []int
 	if netns != nil {
-		s.Netns, files = true, []*os.File{netns}
+		s.Netns, fds = true, []int{int(netns.Fd())}
 	}
-	resp, err := c.do(ctx, wire.Request{Op: wire.OpStart, ID: id, Start: &s}, files...)
-	return resp.Pid, err
+	resp, parked, err := c.do(ctx, wire.Request{Op: wire.OpStart, ID: id, Start: &s}, fds...)
+	return resp.Pid, parked, err
+}
+
+// Park gives what Start gave, of a container that runs already.
+func (c *Client) Park(ctx context.Context, id string) (wire.FDs, error) {
+	_, parked, err := c.do(ctx, wire.Request{Op: wire.OpPark, ID: id})
+	return parked, err
+}
+
+// Adopt gives a new supervisor the streams that its predecessor had of a running
+// container. Of s only what concerns streams and log counts.
+func (c *Client) Adopt(ctx context.Context, id string, s wire.Start, parked wire.FDs) error {
+	_, _, err := c.do(ctx, wire.Request{Op: wire.OpAdopt, ID: id, Start: &s}, parked...)
+	return err
 }
 
 // Exec runs another process in a container. If e.Attached, the connection with
 // the process's streams is returned: stdcopy frames, or raw bytes for a TTY.
 func (c *Client) Exec(ctx context.Context, id, execID string, e wire.Exec, a wire.Attach) (int, *net.UnixConn, error) {
-	conn, resp, err := c.call(ctx, wire.Request{Op: wire.OpExec, ID: id, ExecID: execID, Exec: &e, Attach: &a})
+	conn, resp, _, err := c.call(ctx, wire.Request{Op: wire.OpExec, ID: id, ExecID: execID, Exec: &e, Attach: &a})
 	if err != nil || e.Attached {
 		return resp.Pid, conn, err
 	}
@@ -93,62 +110,62 @@ func (c *Client) Exec(ctx context.Context, id, execID string, e wire.Exec, a wir
 
 // Attach gives the streams of a container, also of one that is yet to start.
 func (c *Client) Attach(ctx context.Context, id string, a wire.Attach) (*net.UnixConn, error) {
-	conn, _, err := c.call(ctx, wire.Request{Op: wire.OpAttach, ID: id, Attach: &a})
+	conn, _, _, err := c.call(ctx, wire.Request{Op: wire.OpAttach, ID: id, Attach: &a})
 	return conn, err
 }
 
 // Signal sends a signal to a container's init or to all of its processes.
 func (c *Client) Signal(ctx context.Context, id string, sig int, all bool) error {
-	_, err := c.do(ctx, wire.Request{Op: wire.OpSignal, ID: id, Signal: sig, All: all})
+	_, _, err := c.do(ctx, wire.Request{Op: wire.OpSignal, ID: id, Signal: sig, All: all})
 	return err
 }
 
 // Resize sets the terminal size of a container or exec.
 func (c *Client) Resize(ctx context.Context, id, execID string, height, width uint16) error {
-	_, err := c.do(ctx, wire.Request{Op: wire.OpResize, ID: id, ExecID: execID, Height: height, Width: width})
+	_, _, err := c.do(ctx, wire.Request{Op: wire.OpResize, ID: id, ExecID: execID, Height: height, Width: width})
 	return err
 }
 
 // Pause freezes a container.
 func (c *Client) Pause(ctx context.Context, id string) error {
-	_, err := c.do(ctx, wire.Request{Op: wire.OpPause, ID: id})
+	_, _, err := c.do(ctx, wire.Request{Op: wire.OpPause, ID: id})
 	return err
 }
 
 // Resume thaws a container.
 func (c *Client) Resume(ctx context.Context, id string) error {
-	_, err := c.do(ctx, wire.Request{Op: wire.OpResume, ID: id})
+	_, _, err := c.do(ctx, wire.Request{Op: wire.OpResume, ID: id})
 	return err
 }
 
 // Update changes the resources (runtime-spec LinuxResources) of a running container.
 func (c *Client) Update(ctx context.Context, id string, resources json.RawMessage) error {
-	_, err := c.do(ctx, wire.Request{Op: wire.OpUpdate, ID: id, Resources: resources})
+	_, _, err := c.do(ctx, wire.Request{Op: wire.OpUpdate, ID: id, Resources: resources})
 	return err
 }
 
 // Stats gives the cgroup statistics as opencontainers/cgroups encodes them.
 func (c *Client) Stats(ctx context.Context, id string) (json.RawMessage, error) {
-	resp, err := c.do(ctx, wire.Request{Op: wire.OpStats, ID: id})
+	resp, _, err := c.do(ctx, wire.Request{Op: wire.OpStats, ID: id})
 	return resp.Stats, err
 }
 
 // Pids gives the host pids of all processes of a container.
 func (c *Client) Pids(ctx context.Context, id string) ([]int, error) {
-	resp, err := c.do(ctx, wire.Request{Op: wire.OpPids, ID: id})
+	resp, _, err := c.do(ctx, wire.Request{Op: wire.OpPids, ID: id})
 	return resp.Pids, err
 }
 
 // Forget lets the supervisor drop the record of a container's exit; removed
 // also lets go the clients that wait for its next start.
 func (c *Client) Forget(ctx context.Context, id string, removed bool) error {
-	_, err := c.do(ctx, wire.Request{Op: wire.OpForget, ID: id, All: removed})
+	_, _, err := c.do(ctx, wire.Request{Op: wire.OpForget, ID: id, All: removed})
 	return err
 }
 
 // Shutdown ends the supervisor unless it has containers; it tells whether it went.
 func (c *Client) Shutdown(ctx context.Context) (bool, error) {
-	resp, err := c.do(ctx, wire.Request{Op: wire.OpShutdown})
+	resp, _, err := c.do(ctx, wire.Request{Op: wire.OpShutdown})
 	return err == nil && !resp.Busy, err
 }
 
@@ -156,7 +173,7 @@ func (c *Client) Shutdown(ctx context.Context) (bool, error) {
 // function blocks for the next event; it fails when the supervisor is gone or
 // ctx ends, and then the connection is closed.
 func (c *Client) Watch(ctx context.Context) ([]wire.Container, func() (wire.Event, error), error) {
-	conn, resp, err := c.call(ctx, wire.Request{Op: wire.OpWatch})
+	conn, resp, _, err := c.call(ctx, wire.Request{Op: wire.OpWatch})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +28,9 @@ type Op string
 // The calls. Their arguments are the Request fields named in the comments.
 const (
 	OpPing     Op = "ping"
-	OpStart    Op = "start"    // ID, Start; fds: the network namespace if Start.Netns
+	OpStart    Op = "start"    // ID, Start; fds: the network namespace if Start.Netns; answers with parked fds
+	OpPark     Op = "park"     // ID; answers with the container's parked fds
+	OpAdopt    Op = "adopt"    // ID, Start without Spec; fds: what was parked
 	OpExec     Op = "exec"     // ID, ExecID, Exec, Attach if attached
 	OpAttach   Op = "attach"   // ID, Attach; may come before start
 	OpSignal   Op = "signal"   // ID, Signal, All
@@ -172,8 +173,20 @@ const maxFrame = 16 << 20
 // maxFDs bounds the descriptors in one frame.
 const maxFDs = 8
 
-// Write sends v as one frame, files with it. The files stay the caller's.
-func Write(c *net.UnixConn, v any, files ...*os.File) error {
+// FDs are open descriptors that came with a frame. They are raw numbers, not
+// os.Files: a file that does not block would wake the Go poller for each byte
+// that a container writes.
+type FDs []int
+
+// Close closes all of them.
+func (f FDs) Close() {
+	for _, fd := range f {
+		_ = unix.Close(fd) // nothing is buffered
+	}
+}
+
+// Write sends v as one frame and descriptors with it, which stay the caller's.
+func Write(c *net.UnixConn, v any, fds ...int) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode frame: %w", err)
@@ -181,13 +194,9 @@ func Write(c *net.UnixConn, v any, files ...*os.File) error {
 	frame := make([]byte, 4, 4+len(body))
 	binary.LittleEndian.PutUint32(frame, uint32(len(body)))
 	frame = append(frame, body...)
-	if len(files) == 0 {
+	if len(fds) == 0 {
 		_, err = c.Write(frame)
 		return err
-	}
-	fds := make([]int, len(files))
-	for i, f := range files {
-		fds[i] = int(f.Fd())
 	}
 	n, _, err := c.WriteMsgUnix(frame, unix.UnixRights(fds...), nil)
 	if err == nil && n < len(frame) {
@@ -196,9 +205,9 @@ func Write(c *net.UnixConn, v any, files ...*os.File) error {
 	return err
 }
 
-// Read receives one frame into v and the files that came with it, which are
-// then the caller's. io.EOF means that the peer is gone between frames.
-func Read(c *net.UnixConn, v any) ([]*os.File, error) {
+// Read receives one frame into v and the descriptors that came with it, which
+// are then the caller's. io.EOF means that the peer is gone between frames.
+func Read(c *net.UnixConn, v any) (FDs, error) {
 	head := make([]byte, 4)
 	oob := make([]byte, unix.CmsgSpace(maxFDs*4))
 	n, oobn, _, _, err := c.ReadMsgUnix(head, oob)
@@ -208,7 +217,7 @@ func Read(c *net.UnixConn, v any) ([]*os.File, error) {
 	if n == 0 {
 		return nil, io.EOF
 	}
-	files, err := parseFiles(oob[:oobn])
+	fds, err := parseFDs(oob[:oobn])
 	if err == nil && n < len(head) {
 		_, err = io.ReadFull(c, head[n:])
 	}
@@ -216,12 +225,10 @@ func Read(c *net.UnixConn, v any) ([]*os.File, error) {
 		err = readBody(c, binary.LittleEndian.Uint32(head), v)
 	}
 	if err != nil {
-		for _, f := range files {
-			_ = f.Close() // the frame is refused; so are its files
-		}
+		fds.Close() // the frame is refused; so are they
 		return nil, err
 	}
-	return files, nil
+	return fds, nil
 }
 
 func readBody(r io.Reader, size uint32, v any) error {
@@ -238,7 +245,7 @@ func readBody(r io.Reader, size uint32, v any) error {
 	return nil
 }
 
-func parseFiles(oob []byte) ([]*os.File, error) {
+func parseFDs(oob []byte) (FDs, error) {
 	if len(oob) == 0 {
 		return nil, nil
 	}
@@ -246,19 +253,16 @@ func parseFiles(oob []byte) ([]*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse control message: %w", err)
 	}
-	var files []*os.File
+	var all FDs
 	for _, m := range msgs {
 		fds, err := unix.ParseUnixRights(&m)
 		if errors.Is(err, unix.EINVAL) {
 			continue // another kind of control message
 		}
 		if err != nil {
-			return files, err
+			return all, err
 		}
-		for _, fd := range fds {
-			unix.CloseOnExec(fd)
-			files = append(files, os.NewFile(uintptr(fd), "received"))
-		}
+		all = append(all, fds...) // close-on-exec already: the net package asks for it
 	}
-	return files, nil
+	return all, nil
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gantry-run/gantry/internal/errs"
 )
 
@@ -42,7 +44,7 @@ func TestFramesCarryValuesAndFiles(t *testing.T) {
 	big := strings.Repeat("x", 300<<10) // more than a socket buffer
 	sent := make(chan error, 1)
 	go func() {
-		sent <- errors.Join(Write(a, Request{Op: OpStart, ID: big}, f), Write(a, Request{Op: OpPing}), a.Close())
+		sent <- errors.Join(Write(a, Request{Op: OpStart, ID: big}, int(f.Fd())), Write(a, Request{Op: OpPing}), a.Close())
 	}()
 	var req Request
 	files, err := Read(b, &req)
@@ -53,10 +55,10 @@ func TestFramesCarryValuesAndFiles(t *testing.T) {
 		t.Fatalf("op %s, id of %d bytes, %d files", req.Op, len(req.ID), len(files))
 	}
 	buf := make([]byte, 5)
-	if _, err := files[0].ReadAt(buf, 0); err != nil || string(buf) != "hello" {
+	if _, err := unix.Pread(files[0], buf, 0); err != nil || string(buf) != "hello" {
 		t.Errorf("received file reads %q, %v", buf, err)
 	}
-	files[0].Close()
+	files.Close()
 	req = Request{}
 	if files, err = Read(b, &req); err != nil || req.Op != OpPing || len(files) != 0 {
 		t.Errorf("second frame: %+v, %d files, %v", req, len(files), err)

@@ -1,0 +1,106 @@
+package supervisor
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/supervisor/wire"
+)
+
+// The daemon parks our ends of every container's standard streams. When the
+// supervisor is killed, nobody reads, but nothing is lost: the pipes live on in
+// the daemon, writers wait, and the next supervisor gets them back. The order in
+// a frame is: terminal master; or stdout, stderr and, if open, stdin.
+
+// parkable gives the descriptors of the current run; they stay the streams' own.
+func (c *container) parkable() []int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.run == nil || c.exit != nil {
+		return nil
+	}
+	return c.run.io.descriptors()
+}
+
+func (s *streams) descriptors() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var fds []int
+	for _, f := range []*os.File{s.stdout, s.stderr, s.stdin} {
+		if f == nil {
+			continue
+		}
+		raw, err := f.SyscallConn() // Fd would make it block
+		if err != nil {
+			continue
+		}
+		_ = raw.Control(func(fd uintptr) { fds = append(fds, int(fd)) }) // fails for a closed file only
+	}
+	return fds
+}
+
+// takeStreams gives an adopted container the streams that the daemon has parked.
+func (s *Server) takeStreams(req wire.Request, fds wire.FDs) error {
+	c, err := s.find(req.ID)
+	if err == nil && req.Start == nil {
+		err = errs.New(errs.InvalidArgument, "adopt needs a description")
+	}
+	var p *pipes
+	if err == nil {
+		p, err = adoptedPipes(req.Start.TTY, fds)
+	}
+	if err != nil {
+		fds.Close()
+		return err
+	}
+	log, err := openLog(req.Start.Log)
+	if err != nil {
+		p.closeOurs()
+		return err
+	}
+	return c.resume(p, req.Start.StdinOnce, log)
+}
+
+// adoptedPipes is the reverse of descriptors. The files own fds afterwards.
+func adoptedPipes(tty bool, fds wire.FDs) (*pipes, error) {
+	p := &pipes{tty: tty}
+	if tty && len(fds) != 1 || !tty && len(fds) != 2 && len(fds) != 3 {
+		return nil, errs.New(errs.InvalidArgument, "adopt with %d descriptors", len(fds))
+	}
+	files := make([]*os.File, 3)
+	for i, fd := range fds {
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return nil, err
+		}
+		files[i] = os.NewFile(uintptr(fd), "adopted")
+	}
+	if tty {
+		p.stdin = files[0]
+		return p, nil
+	}
+	p.stdout, p.stderr, p.stdin = files[0], files[1], files[2]
+	return p, nil
+}
+
+// resume lets the output of an adopted container flow again.
+func (c *container) resume(p *pipes, stdinOnce bool, log logWriter) error {
+	c.mu.Lock()
+	r := c.run
+	if r == nil || c.exit != nil || r.log != nil || r.io.stdout != nil {
+		c.mu.Unlock()
+		p.closeOurs()
+		if log != nil {
+			_ = log.Close() // nothing was written
+		}
+		return errs.New(errs.Conflict, "container %s wants no streams", c.id)
+	}
+	io := p.streams(p.stdin, stdinOnce)
+	old := r.io
+	r.io, r.log = io, log
+	c.mu.Unlock()
+	old.finish()
+	p.pump(io, p.stdin, log, func(err error) { c.srv.log.Warn("write container log", "container", c.id, "error", err) })
+	return nil
+}
