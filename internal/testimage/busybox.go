@@ -127,7 +127,7 @@ func BusyboxFiles() ([]File, error) {
 	files := []File{{Name: "bin/"}, {Name: "bin/busybox", Mode: 0o755, Body: busybox}}
 	for _, n := range names {
 		if n != "busybox" {
-			files = append(files, File{Name: "bin/" + n, Hardlink: "bin/busybox"})
+			files = append(files, File{Name: "bin/" + n, Mode: 0o755, Hardlink: "bin/busybox"})
 		}
 	}
 	return append(files,

@@ -1,0 +1,112 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestExec(t *testing.T) {
+	for _, s := range []struct {
+		name   string
+		flags  []string
+		args   []string
+		stdin  string
+		stdout string
+		stderr string
+		code   int
+	}{
+		{name: "output", args: []string{"echo", "hello"}, stdout: "hello\n"},
+		{name: "streams apart", args: []string{"sh", "-c", "echo out; echo err >&2"}, stdout: "out\n", stderr: "^err$"},
+		{name: "exit code", args: []string{"sh", "-c", "exit 23"}, code: 23},
+		{name: "killed", args: []string{"sh", "-c", "kill -9 $$"}, code: 137},
+		{name: "terminated", args: []string{"sh", "-c", "kill -15 $$"}, code: 143},
+		{name: "stdin", flags: []string{"-i"}, args: []string{"cat"}, stdin: "hi\n", stdout: "hi\n"},
+		{name: "user", flags: []string{"-u", "app"}, args: []string{"id", "-un"}, stdout: "app\n"},
+		{name: "directory", flags: []string{"-w", "/etc"}, args: []string{"pwd"}, stdout: "/etc\n"},
+		{name: "environment", flags: []string{"-e", "X=1", "-e", "FROM=exec"}, args: []string{"sh", "-c", "echo $X $FROM $KEPT"}, stdout: "1 exec kept\n"},
+		{name: "terminal on pipes", flags: []string{"-t"}, args: []string{"tty"}, stdout: "/dev/pts/0\r\n"},
+		{name: "privileged", flags: []string{"-u", "0"}, args: []string{"id", "-u"}, stdout: "0\n"},
+		{name: "missing command", args: []string{"no-such-program"}, code: 127,
+			stderr: `OCI runtime exec failed: exec failed: .*exec: "no-such-program": executable file not found in \$PATH`},
+		{name: "not executable", args: []string{"/etc/passwd"}, code: 126,
+			stderr: `OCI runtime exec failed: exec failed: .*exec: "/etc/passwd": permission denied`},
+		{name: "missing directory", flags: []string{"-w", "/no/such"}, args: []string{"true"}, code: 127,
+			stderr: `OCI runtime exec failed: exec failed: .*chdir to cwd \("/no/such"\).*no such file or directory`},
+		{name: "unknown user", flags: []string{"-u", "nobody-here"}, args: []string{"true"}, code: 126,
+			stderr: `unable to find user nobody-here: no matching entries in passwd file`},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			each(t, func(t *testing.T, c *cli) {
+				name := c.background("-e", "KEPT=kept")
+				r := c.doIn(strings.NewReader(s.stdin), append(append(append([]string{"exec"}, s.flags...), name), s.args...)...)
+				if r.code != s.code {
+					t.Errorf("exit code %d, want %d\nstdout: %s\nstderr: %s", r.code, s.code, r.stdout, r.stderr)
+				}
+				if s.code < 126 || s.code > 127 { // runtime errors go to either stream, by version
+					equal(t, "stdout", r.stdout, s.stdout)
+				}
+				if s.stderr == "" {
+					equal(t, "stderr", r.stderr, "")
+				} else {
+					matches(t, "output", message(r.stderr)+r.stdout, s.stderr)
+				}
+			})
+		})
+	}
+}
+
+func TestExecTerminal(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		name := c.background()
+		p := c.startTTY(20, 70, "exec", "-it", name, "sh")
+		p.expect("# ")
+		p.send("until [ \"$(stty size)\" = '20 70' ]; do :; done; echo si''ze\r")
+		p.expect("size\r\n")
+		p.resize(21, 71)
+		p.send("until [ \"$(stty size)\" = '21 71' ]; do :; done; echo aga''in\r")
+		p.expect("again\r\n")
+		p.send("exit 8\r")
+		if code := p.wait(); code != 8 {
+			t.Errorf("exit code %d, want 8", code)
+		}
+	})
+}
+
+func TestExecDetached(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		name := c.background()
+		equal(t, "stdout", c.ok("exec", "-d", name, "sh", "-c", "echo made > /tmp/by-exec"), "")
+		c.until("file", func(s string) bool { return s == "made\n" }, "exec", name, "cat", "/tmp/by-exec")
+	})
+}
+
+func TestExecInStopped(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		name := c.container()
+		id := c.ok("create", "--name", name, "busybox", "true")
+		matches(t, "stderr", c.fails(1, "exec", name, "true"), `Container (`+id+`|`+name+`) is not running`)
+	})
+}
+
+// TestExecEndsWithContainer: an exec whose container dies ends too.
+func TestExecEndsWithContainer(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		name := c.background()
+		p := c.start("exec", name, "sh", "-c", "echo ready; sleep 600")
+		p.expect("ready\n")
+		c.ok("kill", name)
+		if code := p.wait(); code != 137 {
+			t.Errorf("exit code %d, want 137", code)
+		}
+	})
+}
+
+func TestExecSharesNamespaces(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		name := c.background("--hostname", "shared")
+		equal(t, "hostname", c.ok("exec", name, "hostname"), "shared")
+		for _, ns := range []string{"pid", "net", "mnt", "ipc", "uts", "cgroup"} {
+			equal(t, ns, c.ok("exec", name, "readlink", "/proc/self/ns/"+ns), c.ok("exec", name, "readlink", "/proc/1/ns/"+ns))
+		}
+	})
+}
