@@ -185,7 +185,14 @@ func (s *Service) watch(next func() (wire.Event, error)) {
 			s.onExecExit(ev.ExecID, ev.Exit.Code)
 			continue
 		}
-		if c, err := s.find(ev.ID); err == nil {
+		c, err := s.find(ev.ID)
+		if ev.StdinClosed {
+			if err == nil {
+				c.closeParkedStdin()
+			}
+			continue
+		}
+		if err == nil {
 			s.tasks.Go(func() { s.onExit(c, ev.Exit) })
 			continue
 		}

@@ -108,6 +108,7 @@ type ctr struct {
 	exited  chan struct{} // closed at the end of the current run; nil without one
 	gone    chan struct{} // closed on removal
 	parked  wire.FDs      // the streams of the current run, should the supervisor die
+	noStdin bool          // its stdin is closed
 	stats   statSample
 }
 
@@ -117,6 +118,22 @@ func (c *ctr) view() record {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.rec
+}
+
+// closeParkedStdin lets the container see the end of its stdin: our copy would
+// keep it open.
+func (c *ctr) closeParkedStdin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.noStdin = true
+	c.trimParked()
+}
+
+func (c *ctr) trimParked() {
+	if c.noStdin && len(c.parked) > wire.ParkedStdin {
+		c.parked[wire.ParkedStdin:].Close()
+		c.parked = c.parked[:wire.ParkedStdin]
+	}
 }
 
 // find resolves a full ID, a name or a unique ID prefix, in this order.

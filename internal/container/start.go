@@ -107,6 +107,9 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	if sandbox != nil {
 		netns = sandbox.NS
 	}
+	c.mu.Lock()
+	c.noStdin = false
+	c.mu.Unlock()
 	pid, parked, err := s.Supervisor.Start(ctx, r.ID, req, netns)
 	if err != nil {
 		return err
@@ -115,6 +118,7 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	c.mu.Lock()
 	c.rec.State = state{Status: container.StateRunning, Pid: pid, StartedAt: time.Now().UTC(), FinishedAt: c.rec.State.FinishedAt}
 	c.exited, c.parked = exited, parked
+	c.trimParked()
 	c.mu.Unlock()
 	return nil
 }

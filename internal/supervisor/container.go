@@ -97,6 +97,7 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 	undo.Release()
 	r := &run{rt: rt, pid: proc.Pid, startedAt: time.Now(), log: log, done: make(chan struct{})}
 	r.io = p.streams(proc.Console, s.StdinOnce)
+	r.io.onStdinClosed = c.stdinClosed
 	c.began(r, p, proc)
 	if err := c.srv.reaper.add(proc.Pid, proc.PidFD, func(st status) { c.ended(r, st) }); err != nil {
 		_ = unix.Kill(proc.Pid, unix.SIGKILL) // it cannot be supervised, so it must not run
@@ -104,6 +105,8 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 	}
 	return proc.Pid, nil
 }
+
+func (c *container) stdinClosed() { c.srv.publish(wire.Event{ID: c.id, StdinClosed: true}) }
 
 // awaitEnd waits until an earlier run is fully gone; one that lives is a conflict.
 func (c *container) awaitEnd(ctx context.Context) error {

@@ -97,6 +97,7 @@ func (c *container) resume(p *pipes, stdinOnce bool, log logWriter) error {
 		return errs.New(errs.Conflict, "container %s wants no streams", c.id)
 	}
 	io := p.streams(p.stdin, stdinOnce)
+	io.onStdinClosed = c.stdinClosed
 	old := r.io
 	r.io, r.log = io, log
 	c.mu.Unlock()

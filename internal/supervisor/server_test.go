@@ -170,7 +170,7 @@ func (f *fixture) exits(t *testing.T) func(id, execID string) wire.Exit {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if ev.ID == id && ev.ExecID == execID {
+			if ev.ID == id && ev.ExecID == execID && !ev.StdinClosed {
 				return ev.Exit
 			}
 		}

@@ -28,6 +28,8 @@ var streamNames = [...]string{stdout: "stdout", stderr: "stderr"}
 type streams struct {
 	tty       bool
 	stdinOnce bool
+	// onStdinClosed tells the daemon, which has parked a copy; it must not block.
+	onStdinClosed func()
 	ready     chan struct{} // closed when an exec's first client is attached
 
 	pumps sync.WaitGroup
@@ -173,9 +175,13 @@ type onlyWriter struct{ io.Writer }
 func (s *streams) closeStdin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stdin != nil && !s.tty {
-		_ = s.stdin.Close() // nothing is buffered
-		s.stdin = nil
+	if s.stdin == nil || s.tty {
+		return
+	}
+	_ = s.stdin.Close() // nothing is buffered
+	s.stdin = nil
+	if s.onStdinClosed != nil {
+		s.onStdinClosed()
 	}
 }
 

@@ -135,12 +135,18 @@ type Response struct {
 	Busy       bool            `json:",omitempty"` // shutdown refused
 }
 
-// Event tells of the end of a container's init or of an exec.
+// Event tells of the end of a container's init or of an exec, or that a
+// container's stdin was closed: then the parked copy must be closed as well.
 type Event struct {
-	ID     string
-	ExecID string `json:",omitempty"`
-	Exit   Exit
+	ID          string
+	ExecID      string `json:",omitempty"`
+	StdinClosed bool   `json:",omitempty"`
+	Exit        Exit
 }
+
+// ParkedStdin is the index of stdin among the parked descriptors of a container
+// without a terminal.
+const ParkedStdin = 2
 
 // Error carries an error's kind over the wire.
 type Error struct {
