@@ -1,11 +1,7 @@
 package jsonfile
 
 import (
-	"compress/gzip"
-	"errors"
-	"io"
 	"maps"
-	"os"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -23,7 +19,7 @@ var plain = func() (t [utf8.RuneSelf]bool) {
 }()
 
 // appendString appends s as a JSON string; invalid UTF-8 becomes U+FFFD.
-func appendString[T string | []byte](b []byte, s T) []byte {
+func appendString(b, s []byte) []byte {
 	b = append(b, '"')
 	start := 0
 	for i := 0; i < len(s); {
@@ -39,15 +35,16 @@ func appendString[T string | []byte](b []byte, s T) []byte {
 			start = i
 			continue
 		}
-		r, size := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
-		if r == utf8.RuneError && size == 1 || r == '\u2028' || r == '\u2029' {
+		r, size := utf8.DecodeRune(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
 			b = append(b, s[start:i]...)
-			if size == 1 {
-				b = append(b, `\ufffd`...)
-			} else {
-				b = append(b, `\u202`...)
-				b = append(b, hexDigits[r&0xf])
-			}
+			b = append(b, `\ufffd`...)
+			start = i + size
+		case r == '\u2028' || r == '\u2029': // line ends to JavaScript
+			b = append(b, s[start:i]...)
+			b = append(b, `\u202`...)
+			b = append(b, hexDigits[r&0xf])
 			start = i + size
 		}
 		i += size
@@ -74,7 +71,8 @@ func appendEscape(b []byte, c byte) []byte {
 	return append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
 }
 
-func appendEntry(b []byte, stream string, line, attrs []byte, t time.Time) []byte {
+// appendEntry appends one line of the log. stamp is the encoded time.
+func appendEntry(b []byte, stream string, line, attrs, stamp []byte) []byte {
 	b = append(b, `{"log":`...)
 	b = appendString(b, line)
 	b = append(b, `,"stream":"`...)
@@ -82,10 +80,13 @@ func appendEntry(b []byte, stream string, line, attrs []byte, t time.Time) []byt
 	b = append(b, `",`...)
 	b = append(b, attrs...)
 	b = append(b, `"time":"`...)
-	b = t.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = append(b, stamp...)
 	return append(b, "\"}\n"...)
 }
 
+func appendTime(b []byte, t time.Time) []byte { return t.UTC().AppendFormat(b, time.RFC3339Nano) }
+
+// encodeAttrs gives the attributes as they stand in every entry.
 func encodeAttrs(attrs map[string]string) []byte {
 	if len(attrs) == 0 {
 		return nil
@@ -95,33 +96,9 @@ func encodeAttrs(attrs map[string]string) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(b, k)
+		b = appendString(b, []byte(k))
 		b = append(b, ':')
-		b = appendString(b, attrs[k])
+		b = appendString(b, []byte(attrs[k]))
 	}
 	return append(b, `},`...)
-}
-
-// compress replaces path by path.gz.
-func compress(path string) (err error) {
-	in, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer in.Close() //nolint:errcheck // read only
-	tmp := path + ".gz.tmp"
-	out, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o640)
-	if err != nil {
-		return err
-	}
-	z := gzip.NewWriter(out)
-	_, err = io.Copy(z, in)
-	if err = errors.Join(err, z.Close(), out.Close()); err == nil {
-		err = os.Rename(tmp, path+".gz")
-	}
-	if err != nil {
-		_ = os.Remove(tmp)
-		return err
-	}
-	return os.Remove(path)
 }

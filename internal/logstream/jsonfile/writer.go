@@ -2,18 +2,26 @@
 // object a line, {"log":…,"stream":…,"attrs":…,"time":…}. The supervisor links
 // it, so it imports next to nothing and encodes by hand.
 //
-// Invariants: an entry reaches the kernel in one write(2) before Write returns,
-// so a killed supervisor loses none; a rotated file is complete before it is
-// renamed, and a name once rotated is only ever renamed or removed.
+// Invariants: entries reach the kernel in whole lines, before Write or Flush
+// returns, so a killed supervisor loses none; a file is complete before the next
+// one exists, and a name once rotated is only ever renamed, compressed or
+// removed; nothing that goes wrong while rotating keeps entries from being
+// written.
 package jsonfile
 
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"sync"
 	"time"
+)
+
+const (
+	// batchSize is how many encoded bytes Append collects before it writes.
+	batchSize = 64 << 10
+	// retryAfter is how long a rotation that failed is not tried again.
+	retryAfter = time.Second
 )
 
 // Writer appends entries to one container's log and rotates it. It is safe for
@@ -21,114 +29,149 @@ import (
 type Writer struct {
 	path    string
 	maxSize int64 // bytes; 0: never rotate
-	maxFile int   // files in all
+	maxFile int   // files in all, the current one included
 	gzip    bool
 	attrs   []byte // encoded `"attrs":{…},` or nil
 
-	compressing sync.WaitGroup
+	packer sync.WaitGroup // compression in the background
 
-	mu   sync.Mutex
-	file *os.File
-	size int64
-	buf  []byte
+	mu      sync.Mutex
+	file    *os.File
+	size    int64 // of the file
+	buf     []byte
+	torn    bool // the file does not end with a newline
+	at      time.Time
+	stamp   []byte // at, encoded
+	retry   time.Time
+	oldest  int // greatest index of a rotated file that may exist
+	packing int // index of the file that is being compressed; 0: none
 }
 
-// New opens path for appending, creating it if need be.
+// New opens path for appending, creating it if need be. maxSize is in bytes, 0
+// for no limit; of maxFile files, at least one, all but the current are
+// compressed if compress is set.
 func New(path string, maxSize int64, maxFile int, compress bool, attrs map[string]string) (*Writer, error) {
 	w := &Writer{path: path, maxSize: maxSize, maxFile: max(maxFile, 1), gzip: compress, attrs: encodeAttrs(attrs)}
-	return w, w.open()
+	var err error
+	if w.oldest, err = findOldest(path); err != nil {
+		return nil, err
+	}
+	if err := w.open(); err != nil {
+		return nil, err
+	}
+	if w.gzip {
+		w.mu.Lock()
+		w.pack() // what a killed writer did not come to
+		w.mu.Unlock()
+	}
+	return w, nil
 }
 
 func (w *Writer) open() error {
-	f, err := os.OpenFile(w.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
+	f, err := os.OpenFile(w.path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o640)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
 	info, err := f.Stat()
+	if err == nil && info.Size() > 0 {
+		var last [1]byte
+		_, err = f.ReadAt(last[:], info.Size()-1)
+		w.torn = last[0] != '\n'
+	}
 	if err != nil {
-		_ = f.Close() // the stat error is the one to report
+		_ = f.Close() // the first error is the one to report
 		return fmt.Errorf("open log: %w", err)
 	}
 	w.file, w.size = f, info.Size()
 	return nil
 }
 
-// Write appends one entry. line includes its newline; a partial entry has none,
-// which is how readers know that the next one continues it.
+// Write appends one entry and hands it to the kernel. line includes its
+// newline; a partial entry has none, which is how readers know that the next
+// one continues it. An entry that cannot be written is lost.
 func (w *Writer) Write(stream string, line []byte, t time.Time, _ bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.buf = appendEntry(w.buf[:0], stream, line, w.attrs, t)
-	if w.maxSize > 0 && w.size > 0 && w.size+int64(len(w.buf)) > w.maxSize {
-		if err := w.rotate(); err != nil {
-			return err
-		}
+	return errors.Join(w.append(stream, line, t), w.flush())
+}
+
+// Append is Write for a caller that has more entries at hand: they reach the
+// kernel together, at the latest with Flush, which must follow.
+func (w *Writer) Append(stream string, line []byte, t time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.append(stream, line, t)
+}
+
+// Flush hands all appended entries to the kernel.
+func (w *Writer) Flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.flush()
+}
+
+func (w *Writer) append(stream string, line []byte, t time.Time) (err error) {
+	if !t.Equal(w.at) || w.stamp == nil {
+		w.at, w.stamp = t, appendTime(w.stamp[:0], t)
 	}
-	if w.file == nil { // an earlier rotation could not reopen
-		if err := w.open(); err != nil {
-			return err
-		}
+	have := len(w.buf)
+	w.buf = appendEntry(w.buf, stream, line, w.attrs, w.stamp)
+	if full := w.size + int64(have); w.maxSize > 0 && full > 0 && w.size+int64(len(w.buf)) > w.maxSize {
+		entry := w.buf[have:]
+		w.buf = w.buf[:have]
+		err = errors.Join(w.flush(), w.rotate())
+		w.buf = append(w.buf, entry...) // entry lies behind what flush left, or where it was
 	}
-	n, err := w.file.Write(w.buf)
+	if len(w.buf) >= batchSize {
+		err = errors.Join(err, w.flush())
+	}
+	return err
+}
+
+func (w *Writer) flush() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	b := w.buf
+	if cap(b) > 2*batchSize {
+		w.buf = nil
+	} else {
+		w.buf = b[:0]
+	}
+	if w.file == nil {
+		return fmt.Errorf("write log: %w", os.ErrClosed)
+	}
+	if w.torn {
+		// A line that a crash or a full disk cut short must not swallow the next.
+		n, err := w.file.Write([]byte{'\n'})
+		w.size += int64(n)
+		if err != nil {
+			return fmt.Errorf("write log: %w", err)
+		}
+		w.torn = false
+	}
+	n, err := w.file.Write(b)
 	w.size += int64(n)
+	if n > 0 {
+		w.torn = b[n-1] != '\n'
+	}
 	if err != nil {
 		return fmt.Errorf("write log: %w", err)
-	}
-	if cap(w.buf) > 128<<10 {
-		w.buf = nil
 	}
 	return nil
 }
 
-// rotate shifts path.1 … path.n-1 up and starts a new file.
-func (w *Writer) rotate() error {
-	w.compressing.Wait() // the shift must not overtake it
-	err := w.file.Close()
-	w.file = nil
-	if err != nil {
-		return fmt.Errorf("close log before rotation: %w", err)
-	}
-	if w.maxFile == 1 {
-		err = os.Truncate(w.path, 0)
-	} else {
-		err = w.shift()
-	}
-	if err != nil {
-		return fmt.Errorf("rotate log: %w", err)
-	}
-	if w.gzip && w.maxFile > 1 {
-		w.compressing.Go(func() { _ = compress(w.path + ".1") }) // the plain file stays readable if it fails
-	}
-	return w.open()
-}
-
-func (w *Writer) shift() error {
-	for i := w.maxFile - 1; i >= 1; i-- {
-		for _, ext := range []string{"", ".gz"} {
-			from := fmt.Sprintf("%s.%d%s", w.path, i, ext)
-			var err error
-			if i == w.maxFile-1 {
-				err = os.Remove(from)
-			} else {
-				err = os.Rename(from, fmt.Sprintf("%s.%d%s", w.path, i+1, ext))
-			}
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-	}
-	return os.Rename(w.path, w.path+".1")
-}
-
-// Close ends the log. Nothing is buffered.
+// Close ends the log, once compression is done. It may be called twice.
 func (w *Writer) Close() error {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.compressing.Wait()
+	err := w.flush()
 	if w.file == nil {
-		return nil
+		err = nil // closed before
+	} else {
+		err = errors.Join(err, w.file.Close())
+		w.file = nil
 	}
-	err := w.file.Close()
-	w.file = nil
+	w.mu.Unlock()
+	w.packer.Wait()
 	return err
 }
