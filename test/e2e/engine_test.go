@@ -203,6 +203,10 @@ func (e *engine) removeBridge() error {
 	if e.kind != dockerEngine {
 		return nil
 	}
+	// libnetwork keeps a mount of the default namespace for ever.
+	if out, err := exec.Command("umount", filepath.Join(e.dir, "exec/netns/default")).CombinedOutput(); err != nil && !bytes.Contains(out, []byte("no mount point")) && !bytes.Contains(out, []byte("not mounted")) {
+		return fmt.Errorf("unmount default namespace: %w: %s", err, out)
+	}
 	for _, link := range []string{"docker0"} {
 		if _, err := net.InterfaceByName(link); err == nil {
 			if out, err := exec.Command("ip", "link", "del", link).CombinedOutput(); err != nil {

@@ -130,6 +130,28 @@ func (p *process) expect(text string) {
 	}
 }
 
+// nudge is expect for what follows a resize. Docker's client may catch SIGWINCH
+// only after it has set the first size: the signal is repeated until it listens.
+func (p *process) nudge(text string) {
+	p.t.Helper()
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_ = p.cmd.Process.Signal(unix.SIGWINCH) // ended: expect will tell
+			case <-stop:
+				return
+			}
+		}
+	}()
+	defer func() { close(stop); <-done }()
+	p.expect(text)
+}
+
 // rest gives the output that expect has not matched, after the end.
 func (p *process) rest() string {
 	p.mu.Lock()

@@ -17,10 +17,10 @@ func TestTerminal(t *testing.T) {
 		p.expect("xterm\r\n")
 		p.resize(44, 120)
 		p.send("until [ \"$(stty size)\" = '44 120' ]; do :; done; echo resi''zed\r")
-		p.expect("resized\r\n")
-		p.send("sleep 600\r")
-		p.expect("sleep 600\r\n")
-		p.send("\x03") // ctrl-c reaches the container's foreground process
+		p.nudge("resized\r\n")
+		p.send("echo star''ted; sleep 600\r")
+		p.expect("started\r\n") // the shell has left its line editor
+		p.send("\x03")          // ctrl-c reaches the container's foreground process
 		p.expect("# ")
 		p.send("echo code $?\r")
 		p.expect("code 130\r\n")

@@ -24,7 +24,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(errors.New("usage: probe serve|udp|bytes|sum|fds|try|signals|size [argument]"))
+		fail(errors.New("usage: probe serve|get|udp|bytes|sum|fds|try|signals|tick [argument]"))
 	}
 	arg := ""
 	if len(os.Args) > 2 {
@@ -34,6 +34,8 @@ func main() {
 	switch os.Args[1] {
 	case "serve":
 		err = serve(arg)
+	case "get":
+		err = get(arg)
 	case "udp":
 		err = udp(arg)
 	case "bytes":
@@ -46,6 +48,10 @@ func main() {
 		try()
 	case "signals":
 		signals()
+	case "tick":
+		for n := range time.Tick(20 * time.Millisecond) {
+			fmt.Println(n.UnixNano())
+		}
 	default:
 		err = fmt.Errorf("unknown command %q", os.Args[1])
 	}
@@ -74,6 +80,18 @@ func serve(addr string) error {
 		peer, _, _ := net.SplitHostPort(r.RemoteAddr)
 		fmt.Fprintf(w, "%s %s %s\n", host, peer, r.URL.Path)
 	}))
+}
+
+// get prints what an HTTP server answers.
+func get(url string) error {
+	client := http.Client{Timeout: 5 * time.Second}
+	resp, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(os.Stdout, resp.Body)
+	return err
 }
 
 // udp sends each datagram back.
