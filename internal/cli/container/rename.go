@@ -1,0 +1,34 @@
+package container
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/moby/moby/client"
+	"github.com/spf13/cobra"
+
+	"github.com/gantry-run/gantry/internal/cli/session"
+)
+
+// NewRename makes the command "rename".
+func NewRename(s *session.Session) *cobra.Command {
+	return &cobra.Command{
+		Use:         "rename CONTAINER NEW_NAME",
+		Short:       "Give a container another name",
+		Args:        session.ExactArgs(2),
+		Annotations: aliases("container rename", "rename"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			from, to := strings.TrimSpace(args[0]), strings.TrimSpace(args[1])
+			if from == "" || to == "" {
+				return errors.New("Error: Neither old nor new names may be empty") //nolint:staticcheck // Docker's text
+			}
+			c, err := s.Client()
+			if err != nil {
+				return err
+			}
+			_, err = c.ContainerRename(cmd.Context(), from, client.ContainerRenameOptions{NewName: to})
+			return err
+		},
+		ValidArgsFunction: completeNames(s, 1),
+	}
+}

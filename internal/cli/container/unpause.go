@@ -1,0 +1,28 @@
+package container
+
+import (
+	"context"
+
+	containertypes "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+	"github.com/spf13/cobra"
+
+	"github.com/gantry-run/gantry/internal/cli/session"
+)
+
+// NewUnpause makes the command "unpause".
+func NewUnpause(s *session.Session) *cobra.Command {
+	return &cobra.Command{
+		Use:         "unpause CONTAINER [CONTAINER...]",
+		Short:       "Thaw all processes of containers",
+		Args:        session.MinArgs(1),
+		Annotations: aliases("container unpause", "unpause"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return each(cmd.Context(), s, args, func(ctx context.Context, c *client.Client, name string) error {
+				_, err := c.ContainerUnpause(ctx, name, client.ContainerUnpauseOptions{})
+				return err
+			})
+		},
+		ValidArgsFunction: completeNames(s, 0, containertypes.StatePaused),
+	}
+}

@@ -1,0 +1,70 @@
+package image
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"github.com/moby/moby/client"
+	"github.com/spf13/cobra"
+
+	"github.com/gantry-run/gantry/internal/cli/opt"
+	"github.com/gantry-run/gantry/internal/cli/session"
+)
+
+// NewLoad makes the command "load".
+func NewLoad(s *session.Session) *cobra.Command {
+	var input string
+	var quiet bool
+	var platforms opt.List
+	cmd := &cobra.Command{
+		Use:         "load [OPTIONS]",
+		Short:       "Load images from an archive or STDIN",
+		Args:        session.NoArgs,
+		Annotations: aliases("image load", "load"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			in, err := openArchive(s, input)
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			opts := []client.ImageLoadOption{}
+			if quiet || !s.OutIsTerminal() {
+				opts = append(opts, client.ImageLoadWithQuiet(true))
+			}
+			if len(platforms.Values) > 0 {
+				list, err := parsePlatforms(platforms.Values)
+				if err != nil {
+					return err
+				}
+				opts = append(opts, client.ImageLoadWithPlatforms(list...))
+			}
+			c, err := s.Client()
+			if err != nil {
+				return err
+			}
+			res, err := c.ImageLoad(cmd.Context(), in, opts...)
+			if err != nil {
+				return err
+			}
+			defer res.Close()
+			return progress(s.Out).Copy(res)
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	fs := cmd.Flags()
+	fs.StringVarP(&input, "input", "i", "", "Read from a tar archive instead of STDIN")
+	fs.BoolVarP(&quiet, "quiet", "q", false, "Do not show the progress")
+	fs.Var(&platforms, "platform", "Load only this platform of multi-platform images")
+	return cmd
+}
+
+func openArchive(s *session.Session, name string) (io.ReadCloser, error) {
+	if name != "" {
+		return os.Open(name)
+	}
+	if s.InIsTerminal() {
+		return nil, errors.New("requested load from stdin, but stdin is empty")
+	}
+	return io.NopCloser(s.In), nil
+}

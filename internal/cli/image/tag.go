@@ -1,0 +1,27 @@
+package image
+
+import (
+	"github.com/moby/moby/client"
+	"github.com/spf13/cobra"
+
+	"github.com/gantry-run/gantry/internal/cli/session"
+)
+
+// NewTag makes the command "tag".
+func NewTag(s *session.Session) *cobra.Command {
+	return &cobra.Command{
+		Use:         "tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+		Short:       "Give an image another name",
+		Args:        session.ExactArgs(2),
+		Annotations: aliases("image tag", "tag"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := s.Client()
+			if err != nil {
+				return err
+			}
+			_, err = c.ImageTag(cmd.Context(), client.ImageTagOptions{Source: args[0], Target: args[1]})
+			return err
+		},
+		ValidArgsFunction: completeImages(s, 2),
+	}
+}

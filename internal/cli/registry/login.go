@@ -1,0 +1,191 @@
+// Package registry holds the commands "login" and "logout". Where
+// credentials are kept belongs to package credential.
+package registry
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	apiregistry "github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/client"
+	"github.com/spf13/cobra"
+
+	"github.com/gantry-run/gantry/internal/cli/credential"
+	"github.com/gantry-run/gantry/internal/cli/session"
+)
+
+type loginOptions struct {
+	username, password string
+	fromStdin          bool
+}
+
+// NewLogin makes the command "login".
+func NewLogin(s *session.Session) *cobra.Command {
+	var o loginOptions
+	cmd := &cobra.Command{
+		Use:   "login [OPTIONS] [SERVER]",
+		Short: "Log in to a registry",
+		Args:  session.MaxArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.check(s, cmd.Flags().Changed("password")); err != nil {
+				return err
+			}
+			server := credential.HubServer
+			if len(args) > 0 && args[0] != "" {
+				server = credential.ServerOf(credential.HostOf(args[0]))
+			}
+			return o.run(cmd.Context(), s, server)
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	fs := cmd.Flags()
+	fs.StringVarP(&o.username, "username", "u", "", "User name")
+	fs.StringVarP(&o.password, "password", "p", "", "Password or access token")
+	fs.BoolVar(&o.fromStdin, "password-stdin", false, "Read the password from STDIN")
+	return cmd
+}
+
+func (o *loginOptions) check(s *session.Session, passwordGiven bool) error {
+	if passwordGiven {
+		fmt.Fprintln(s.Err, "WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
+		if o.fromStdin {
+			return errors.New("--password and --password-stdin are mutually exclusive")
+		}
+		if o.password == "" {
+			return errors.New("password is empty")
+		}
+	}
+	if !o.fromStdin {
+		return nil
+	}
+	if o.username == "" {
+		return errors.New("the --password-stdin option requires --username to be set")
+	}
+	content, err := io.ReadAll(s.In)
+	if err != nil {
+		return err
+	}
+	o.password = strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	if o.password == "" {
+		return errors.New("password is empty")
+	}
+	return nil
+}
+
+func (o *loginOptions) run(ctx context.Context, s *session.Session, server string) error {
+	c, err := s.Client()
+	if err != nil {
+		return err
+	}
+	known := apiregistry.AuthConfig{ServerAddress: server}
+	if o.username == "" && o.password == "" {
+		if known, err = credential.Get(s.Config(), server); err != nil {
+			return err
+		}
+		known.ServerAddress = server
+		if known.Username != "" && known.Password != "" || known.IdentityToken != "" {
+			if done, err := o.tryKnown(ctx, s, c, known); done || err != nil {
+				return err
+			}
+		}
+	}
+	a, err := o.ask(s, server, known.Username)
+	if err != nil {
+		return err
+	}
+	return finish(ctx, s, c, a)
+}
+
+// tryKnown logs in with stored credentials. It is not done if they are refused.
+func (o *loginOptions) tryKnown(ctx context.Context, s *session.Session, c *client.Client, a apiregistry.AuthConfig) (bool, error) {
+	fmt.Fprintln(s.Err, "Authenticating with existing credentials...")
+	err := finish(ctx, s, c, a)
+	if err == nil || session.Connect(err) != nil {
+		return true, err
+	}
+	fmt.Fprintf(s.Err, "Login did not succeed, error: %v\n", err)
+	return false, nil
+}
+
+func finish(ctx context.Context, s *session.Session, c *client.Client, a apiregistry.AuthConfig) error {
+	res, err := c.RegistryLogin(ctx, client.RegistryLoginOptions{
+		Username: a.Username, Password: a.Password, ServerAddress: a.ServerAddress,
+		IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken,
+	})
+	if err != nil {
+		return err
+	}
+	if res.Auth.IdentityToken != "" {
+		a.Password, a.IdentityToken = "", res.Auth.IdentityToken
+	}
+	plain, err := credential.Store(s.Config(), a)
+	if err != nil {
+		return fmt.Errorf("error saving credentials: %w", err)
+	}
+	if plain != "" {
+		fmt.Fprintf(s.Err, "\nWARNING! Your credentials are stored unencrypted in '%s'.\n"+
+			"Configure a credential helper to remove this warning. See\n"+
+			"https://docs.docker.com/go/credential-store/\n\n", plain)
+	}
+	if res.Auth.Status != "" {
+		fmt.Fprintln(s.Out, res.Auth.Status)
+	}
+	return nil
+}
+
+// ask gets what is missing from the user.
+func (o *loginOptions) ask(s *session.Session, server, knownUser string) (apiregistry.AuthConfig, error) {
+	a := apiregistry.AuthConfig{ServerAddress: server, Username: strings.TrimSpace(o.username), Password: o.password}
+	if a.Username != "" && a.Password != "" {
+		return a, nil
+	}
+	if !s.InIsTerminal() {
+		return a, errors.New("Error: Cannot perform an interactive login from a non TTY device") //nolint:staticcheck // Docker's text
+	}
+	in := bufio.NewReader(s.In)
+	if a.Username == "" {
+		prompt := "Username: "
+		if knownUser != "" {
+			prompt = fmt.Sprintf("Username (%s): ", knownUser)
+		}
+		fmt.Fprint(s.Out, prompt)
+		line, err := readLine(in)
+		if err != nil {
+			return a, err
+		}
+		if a.Username = line; a.Username == "" {
+			a.Username = knownUser
+		}
+		if a.Username == "" {
+			return a, errors.New("Error: Non-null Username Required") //nolint:staticcheck // Docker's text
+		}
+	}
+	if a.Password == "" {
+		if err := s.HideInput(); err != nil {
+			return a, err
+		}
+		defer s.Restore()
+		fmt.Fprint(s.Out, "Password: ")
+		line, err := readLine(in)
+		fmt.Fprintln(s.Out)
+		if err != nil {
+			return a, err
+		}
+		if a.Password = line; a.Password == "" {
+			return a, errors.New("Error: Password Required") //nolint:staticcheck // Docker's text
+		}
+	}
+	return a, nil
+}
+
+func readLine(r *bufio.Reader) (string, error) {
+	line, err := r.ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	return strings.TrimSpace(line), nil
+}

@@ -1,0 +1,55 @@
+package session
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/moby/moby/client"
+)
+
+// ErrCancelled says that the user did not confirm: silent, and no failure.
+var ErrCancelled = Exit(0)
+
+// Confirm shows a warning and asks whether to go on.
+func (s *Session) Confirm(warning string) error {
+	fmt.Fprint(s.Out, warning+"\nAre you sure you want to continue? [y/N] ")
+	line, err := bufio.NewReader(s.In).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if !strings.EqualFold(strings.TrimSpace(line), "y") {
+		if err != nil {
+			fmt.Fprintln(s.Out)
+		}
+		return ErrCancelled
+	}
+	return nil
+}
+
+// PruneFilters adds the configuration's pruneFilters to those of the command
+// line, which win.
+func (s *Session) PruneFilters(given client.Filters) client.Filters {
+	extra := s.Config().PruneFilters
+	if len(extra) == 0 {
+		return given
+	}
+	out := client.Filters{}
+	for k, v := range given {
+		out[k] = v
+	}
+	for _, f := range extra {
+		key, val, ok := strings.Cut(f, "=")
+		if !ok {
+			continue
+		}
+		opposite := map[string]string{"label": "label!", "label!": "label"}[key]
+		if given[key][val] || opposite != "" && given[opposite][val] {
+			continue
+		}
+		out.Add(key, val)
+	}
+	return out
+}
