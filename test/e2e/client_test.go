@@ -33,7 +33,7 @@ func findClients() ([]client, error) {
 	all := []client{
 		{"gantry", filepath.Join(binDir(), "gantry")},
 		{"docker20", "/usr/bin/docker"},
-		{"docker", "/usr/local/bin/docker"},
+		{"docker", currentDocker()},
 	}
 	wanted := strings.FieldsFunc(os.Getenv("E2E_CLIENTS"), func(r rune) bool { return r == ',' })
 	var found []client
@@ -51,6 +51,21 @@ func findClients() ([]client, error) {
 		return nil, errors.New("no client is installed")
 	}
 	return found, nil
+}
+
+// currentDocker is the newer client: what scripts/docker-cli found or built.
+func currentDocker() string {
+	for _, at := range []string{os.Getenv("E2E_DOCKER"), "/usr/local/bin/docker", "../../.cache/bin/docker"} {
+		if at == "" {
+			continue
+		}
+		if abs, err := filepath.Abs(at); err == nil {
+			if _, err := os.Stat(abs); err == nil {
+				return abs
+			}
+		}
+	}
+	return "/usr/local/bin/docker"
 }
 
 // cli is a client bound to a daemon and a test.
