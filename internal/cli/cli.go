@@ -123,7 +123,7 @@ func prepare(s *session.Session, cmd *cobra.Command) {
 		addHelpFlag(cmd)
 	}
 	if cmd.HasSubCommands() && cmd.HasParent() && cmd.RunE == nil {
-		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return showHelp(s, cmd) }
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return writeHelp(s, s.Err, cmd) }
 	}
 	for _, sub := range cmd.Commands() {
 		prepare(s, sub)

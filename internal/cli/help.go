@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,8 +35,11 @@ func helpCommand(s *session.Session, root *cobra.Command, path []string) error {
 	return showHelp(s, cmd)
 }
 
-// showHelp writes a command's help text in Docker's layout.
-func showHelp(s *session.Session, cmd *cobra.Command) error {
+// showHelp writes a command's help text to stdout.
+func showHelp(s *session.Session, cmd *cobra.Command) error { return writeHelp(s, s.Out, cmd) }
+
+// writeHelp writes a command's help text in Docker's layout.
+func writeHelp(s *session.Session, w io.Writer, cmd *cobra.Command) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "Usage:  %s\n\n", useLine(cmd))
 	fmt.Fprintln(&b, strings.TrimSpace(cmd.Short))
@@ -60,7 +64,8 @@ func showHelp(s *session.Session, cmd *cobra.Command) error {
 		if !cmd.HasParent() {
 			title = "Global Options"
 		}
-		fmt.Fprintf(&b, "\n%s:\n%s", title, strings.TrimRight(flags.FlagUsagesWrapped(width-1), " "))
+		fmt.Fprintf(&b, "\n%s:\n", title)
+		writeFlags(&b, flags, width)
 	}
 	if cmd.HasSubCommands() {
 		fmt.Fprintf(&b, "\nRun '%s COMMAND --help' for more information on a command.\n", cmd.CommandPath())
@@ -68,7 +73,7 @@ func showHelp(s *session.Session, cmd *cobra.Command) error {
 	if !cmd.HasParent() {
 		b.WriteString("\n")
 	}
-	_, err := s.Out.Write(b.Bytes())
+	_, err := w.Write(b.Bytes())
 	return err
 }
 

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
-	"github.com/gantry-run/gantry/internal/cli/stream"
 )
 
 type attachOptions struct {
@@ -74,9 +73,6 @@ func (o *attachOptions) run(ctx context.Context, s *session.Session, name string
 	}
 	err = <-done
 	s.Restore()
-	if errors.Is(err, stream.ErrDetached) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}

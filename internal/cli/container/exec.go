@@ -2,7 +2,6 @@ package container
 
 import (
 	"context"
-	"errors"
 	"os"
 
 	containertypes "github.com/moby/moby/api/types/container"
@@ -111,9 +110,6 @@ func (o *execOptions) attach(ctx context.Context, s *session.Session, c *client.
 	}
 	err = at.Run(ctx)
 	s.Restore()
-	if errors.Is(err, stream.ErrDetached) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}

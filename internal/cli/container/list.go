@@ -101,10 +101,12 @@ func Headers() render.Headers {
 	}
 }
 
-// Rows makes a shortened row of each container.
+// Rows makes a shortened row of each container, with the size of only what
+// the container itself takes.
 func Rows(items []containertypes.Summary) []render.Row {
 	rows := make([]render.Row, len(items))
 	for i := range items {
+		items[i].SizeRootFs = 0
 		rows[i] = &listRow{c: &items[i], trunc: true}
 	}
 	return rows

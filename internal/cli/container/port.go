@@ -52,7 +52,7 @@ func onePort(ports network.PortMap, name, wanted string) (string, error) {
 	}
 	bindings := ports[port]
 	if len(bindings) == 0 {
-		return "", fmt.Errorf("Error: No public port '%s' published for %s", port, name) //nolint:staticcheck // Docker's text
+		return "", fmt.Errorf("Error: No public port '%s' published for %s", wanted, name) //nolint:staticcheck // Docker's text
 	}
 	var lines []string
 	for _, b := range bindings {

@@ -32,6 +32,11 @@ type Spec struct {
 // Build checks the flag values and converts them. image and cmd are the
 // arguments after the flags. Errors carry the texts of Docker's CLI.
 func (f *Flags) Build(fs *pflag.FlagSet, image string, cmd []string) (*Spec, error) {
+	for _, name := range windowsFlags() {
+		if fs.Changed(name) {
+			return nil, fmt.Errorf("%q is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux", "--"+name)
+		}
+	}
 	if f.macAddress != "" {
 		if _, err := net.ParseMAC(strings.TrimSpace(f.macAddress)); err != nil {
 			return nil, fmt.Errorf("%s is not a valid mac address", f.macAddress)

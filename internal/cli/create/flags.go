@@ -62,6 +62,9 @@ func (f *Flags) Register(fs *pflag.FlagSet) {
 	f.registerNetwork(fs)
 	f.registerStorage(fs)
 	f.registerHealthAndLogs(fs)
+	for _, name := range windowsFlags() {
+		hide(fs, name, true)
+	}
 }
 
 func (f *Flags) registerProcess(fs *pflag.FlagSet) {
@@ -190,6 +193,11 @@ func (f *Flags) registerHealthAndLogs(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.noHealthcheck, "no-healthcheck", false, "Ignore the HEALTHCHECK of the image")
 	fs.StringVar(&f.logDriver, "log-driver", "", "Logging driver")
 	fs.Var(&f.logOpts, "log-opt", "Option of the logging driver")
+}
+
+// windowsFlags are understood but mean nothing to a Linux daemon.
+func windowsFlags() []string {
+	return []string{"cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"}
 }
 
 func hide(fs *pflag.FlagSet, name string, hidden bool) { fs.Lookup(name).Hidden = hidden }

@@ -39,17 +39,14 @@ func ParsePlatform(v string) (*ocispec.Platform, error) {
 	if len(parts) > 3 || slices.Contains(parts, "") {
 		return nil, bad()
 	}
-	if arch, ok := architectures[parts[0]]; ok && len(parts) < 3 {
+	if arch, ok := architecture(parts[0]); ok && len(parts) < 3 {
 		p.Architecture = arch
 		parts = parts[1:]
 	} else {
 		p.OS = parts[0]
 		parts = parts[1:]
 		if len(parts) > 0 {
-			p.Architecture = parts[0]
-			if arch, ok := architectures[parts[0]]; ok {
-				p.Architecture = arch
-			}
+			p.Architecture, _ = architecture(parts[0]) // an unknown one is the registry's to judge
 			parts = parts[1:]
 		}
 	}
@@ -65,10 +62,21 @@ func ParsePlatform(v string) (*ocispec.Platform, error) {
 	return p, nil
 }
 
-var architectures = map[string]string{
-	"amd64": "amd64", "x86_64": "amd64", "x86-64": "amd64", "386": "386", "i386": "386", "i686": "386",
-	"arm64": "arm64", "aarch64": "arm64", "arm": "arm", "armhf": "arm", "armel": "arm", "riscv64": "riscv64",
-	"ppc64le": "ppc64le", "s390x": "s390x", "loong64": "loong64", "mips64": "mips64", "mips64le": "mips64le",
+// architecture resolves the usual other names; false if v is no architecture.
+func architecture(v string) (string, bool) {
+	switch v {
+	case "amd64", "386", "arm64", "arm", "riscv64", "ppc64le", "s390x", "loong64", "mips64", "mips64le":
+		return v, true
+	case "x86_64", "x86-64":
+		return "amd64", true
+	case "i386", "i686":
+		return "386", true
+	case "aarch64":
+		return "arm64", true
+	case "armhf", "armel":
+		return "arm", true
+	}
+	return v, false
 }
 
 func parsePlatforms(values []string) ([]ocispec.Platform, error) {

@@ -214,7 +214,7 @@ func (r *Row) CreatedAt() string { return time.Unix(r.img.Created, 0).String() }
 func (r *Row) Size() string { return render.Size(r.img.Size) }
 
 // VirtualSize is an old name of Size.
-func (r *Row) VirtualSize() string { return r.Size() }
+func (r *Row) VirtualSize() string { return render.HumanSize(uint64(max(0, r.img.Size))) }
 
 // Containers is the number of the image's containers.
 func (r *Row) Containers() string {
@@ -229,7 +229,7 @@ func (r *Row) SharedSize() string {
 	if r.img.SharedSize == -1 {
 		return "N/A"
 	}
-	return render.Size(r.img.SharedSize)
+	return render.HumanSize(uint64(max(0, r.img.SharedSize)))
 }
 
 // UniqueSize is what only this image has.
@@ -237,5 +237,5 @@ func (r *Row) UniqueSize() string {
 	if r.img.Size == -1 || r.img.SharedSize == -1 {
 		return "N/A"
 	}
-	return render.Size(r.img.Size - r.img.SharedSize)
+	return render.HumanSize(uint64(max(0, r.img.Size-r.img.SharedSize)))
 }

@@ -39,17 +39,25 @@ func NewInspection(format string) (*Inspection, error) {
 			return nil, &TemplateError{fmt.Errorf("template parsing error: %w", err)}
 		}
 		i.tmpl = t
-		i.rawFirst = namesAddress(format)
+		i.rawFirst = asksForAddress(format)
 	}
 	return i, nil
 }
 
-// namesAddress tells whether a template touches addresses. In the API's
-// structs an absent address is a value that is true and prints as "invalid
-// IP"; in the JSON it is the empty string that scripts expect.
-func namesAddress(format string) bool {
-	for _, word := range []string{"IP", "Ip", "Gateway", "Subnet"} {
-		if strings.Contains(format, word) {
+// asksForAddress tells whether a template tests an address. In the API's
+// structs an absent address is a value that counts as true; in the JSON it is
+// the empty string that scripts expect.
+func asksForAddress(format string) bool {
+	return containsAny(format, "IP", "Ip", "Gateway", "Subnet") &&
+		containsAny(format, "if ", "with ", "and ", "or ", "not ", "eq ", "ne ", "len ")
+}
+
+// printsNoAddress tells whether such a value was printed.
+func printsNoAddress(text string) bool { return containsAny(text, "invalid IP", "invalid Prefix") }
+
+func containsAny(s string, words ...string) bool {
+	for _, w := range words {
+		if strings.Contains(s, w) {
 			return true
 		}
 	}
@@ -92,10 +100,15 @@ func (i *Inspection) execute(d Document) (string, error) {
 		}
 		return "", err
 	}
-	if text, err := i.executeTyped(d); err == nil {
-		return text, nil
+	typed, typedErr := i.executeTyped(d)
+	if typedErr == nil && !printsNoAddress(typed) {
+		return typed, nil
 	}
-	return i.executeRaw(d)
+	raw, err := i.executeRaw(d)
+	if err != nil && typedErr == nil {
+		return typed, nil
+	}
+	return raw, err
 }
 
 func (i *Inspection) executeTyped(d Document) (string, error) {

@@ -57,7 +57,9 @@ func headerFunctions() template.FuncMap {
 
 func toJSON(v any) (string, error) {
 	if m, ok := rowMap(v); ok {
-		v = m
+		// Docker escapes <, > and & in whole rows, though not in single fields.
+		b, err := json.Marshal(m)
+		return string(b), err
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

@@ -21,9 +21,6 @@ func (s *Session) Confirm(warning string) error {
 		return err
 	}
 	if !strings.EqualFold(strings.TrimSpace(line), "y") {
-		if err != nil {
-			fmt.Fprintln(s.Out)
-		}
 		return ErrCancelled
 	}
 	return nil

@@ -25,9 +25,6 @@ func (s *Session) Inspect(format string, names []string, get func(name string) (
 	var errs []error
 	for _, name := range names {
 		doc, err := get(name)
-		if c := Connect(err); c != nil {
-			return c
-		}
 		if err == nil {
 			err = ins.Add(doc)
 		}
@@ -38,10 +35,7 @@ func (s *Session) Inspect(format string, names []string, get func(name string) (
 	if err := ins.Flush(s.Out); err != nil {
 		return err
 	}
-	if err := Join(errs); err != nil {
-		return &ExitError{Code: 1, Err: err}
-	}
-	return nil
+	return Join(errs)
 }
 
 // exitTemplate is what a bad template exits with.

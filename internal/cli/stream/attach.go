@@ -12,7 +12,7 @@ import (
 )
 
 // ErrDetached says that the user typed the detach keys.
-var ErrDetached = errors.New("detached")
+var ErrDetached = errors.New("read escape sequence")
 
 // DefaultDetachKeys leave a container running.
 const DefaultDetachKeys = "ctrl-p,ctrl-q"
