@@ -19,9 +19,9 @@ type PidFile struct {
 	file *os.File
 }
 
-// LockPidFile writes the process's ID to path and locks it. A daemon that has
+// WritePidFile writes the process's ID to path and locks it. A daemon that has
 // locked it already is errs.Conflict; what a dead one has left is replaced.
-func LockPidFile(path string) (*PidFile, error) {
+func WritePidFile(path string) (*PidFile, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
 		return nil, fmt.Errorf("make directory of pid file: %w", err)
 	}

@@ -260,7 +260,12 @@ func switches(p *map[string]bool) value {
 }
 
 func ulimits(p *map[string]*units.Ulimit) value {
-	parse := func(key, val string) (*units.Ulimit, error) { return units.ParseUlimit(key + "=" + val) }
+	parse := func(key, val string) (*units.Ulimit, error) {
+		if val == "" {
+			return units.ParseUlimit(key) // gives the error for it
+		}
+		return units.ParseUlimit(key + "=" + val)
+	}
 	fromJSON := func(key string, raw json.RawMessage) (*units.Ulimit, error) {
 		limit, err := unmarshal[*units.Ulimit](key, raw)
 		if err != nil {
