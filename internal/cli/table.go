@@ -57,6 +57,7 @@ func commands() []entry {
 		{"attach", groupOther, container.NewAttach},
 		{"commit", groupOther, container.NewCommit},
 		{"completion", groupOther, newCompletion},
+		{"cp", groupOther, container.NewCopy},
 		{"create", groupOther, container.NewCreate},
 		{"diff", groupOther, container.NewDiff},
 		{"events", groupOther, system.NewEvents},

@@ -24,7 +24,7 @@ import (
 func New(s *session.Session) *cobra.Command {
 	cmd := &cobra.Command{Use: "container", Short: "Manage containers", Args: session.NoArgs}
 	cmd.AddCommand(
-		NewAttach(s), NewCommit(s), NewCreate(s), NewDiff(s), NewExec(s), NewExport(s),
+		NewAttach(s), NewCommit(s), NewCopy(s), NewCreate(s), NewDiff(s), NewExec(s), NewExport(s),
 		newNounInspect(s), NewKill(s), NewList(s, "ls"), NewLogs(s), NewPause(s), NewPort(s), newPrune(s),
 		NewRename(s), NewRestart(s), NewRemove(s), NewRun(s), NewStart(s), NewStats(s), NewStop(s),
 		NewTop(s), NewUnpause(s), NewUpdate(s), NewWait(s),

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"fmt"
 	"strings"
 
 	containertypes "github.com/moby/moby/api/types/container"
@@ -48,7 +49,11 @@ func NewList(s *session.Session, name string) *cobra.Command {
 }
 
 func (o *listOptions) run(cmd *cobra.Command, s *session.Session) error {
-	if o.format == "" && !o.quiet {
+	switch {
+	case o.quiet && o.format != "" && o.format != "table" && o.format != "raw":
+		fmt.Fprintln(s.Err, "WARNING: Ignoring custom format, because both --format and --quiet are set.")
+		o.format = ""
+	case o.format == "" && !o.quiet:
 		o.format = s.Config().PsFormat
 	}
 	req := client.ContainerListOptions{

@@ -2,6 +2,7 @@ package container
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/moby/moby/client"
@@ -27,6 +28,9 @@ func NewRename(s *session.Session) *cobra.Command {
 				return err
 			}
 			_, err = c.ContainerRename(cmd.Context(), from, client.ContainerRenameOptions{NewName: to})
+			if err != nil && session.Connect(err) == nil {
+				return fmt.Errorf("%w\nError: failed to rename container named %s", err, from)
+			}
 			return err
 		},
 		ValidArgsFunction: completeNames(s, 1),

@@ -1,7 +1,6 @@
 package image
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,7 +97,6 @@ func Headers() render.Headers {
 // Rows makes a row for each name of each image. Without digests an image that
 // has only digests has one row.
 func Rows(items []imagetypes.Summary, trunc, digests bool) []render.Row {
-	slices.SortStableFunc(items, func(a, b imagetypes.Summary) int { return cmp.Compare(b.Created, a.Created) })
 	var rows []render.Row
 	for i := range items {
 		img := &items[i]

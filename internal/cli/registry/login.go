@@ -70,9 +70,6 @@ func (o *loginOptions) check(s *session.Session, passwordGiven bool) error {
 		return err
 	}
 	o.password = strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
-	if o.password == "" {
-		return errors.New("password is empty")
-	}
 	return nil
 }
 

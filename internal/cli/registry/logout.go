@@ -33,10 +33,6 @@ func NewLogout(s *session.Session) *cobra.Command {
 					known = append(known, key)
 				}
 			}
-			if len(known) == 0 {
-				fmt.Fprintf(s.Out, "Not logged in to %s\n", host)
-				return nil
-			}
 			fmt.Fprintf(s.Out, "Removing login credentials for %s\n", host)
 			return credential.Erase(s.Config(), known...)
 		},

@@ -19,14 +19,14 @@ type Document struct {
 // commands do: one JSON array, or a template's result per object.
 type Inspection struct {
 	tmpl     *template.Template
-	json     bool // one compact document a line
+	json     bool // the array without indentation
 	rawFirst bool
 	docs     []Document
 	out      bytes.Buffer
 }
 
-// NewInspection parses the format: "" for the array, "json" for one document a
-// line, otherwise a template.
+// NewInspection parses the format: "" for the array, "json" for the array
+// without indentation, otherwise a template.
 func NewInspection(format string) (*Inspection, error) {
 	i := &Inspection{}
 	switch format {
@@ -34,7 +34,7 @@ func NewInspection(format string) (*Inspection, error) {
 	case formatJSON:
 		i.json = true
 	default:
-		t, err := template.New("").Funcs(functions()).Parse(format)
+		t, err := newTemplate("", format)
 		if err != nil {
 			return nil, &TemplateError{fmt.Errorf("template parsing error: %w", err)}
 		}
@@ -162,15 +162,8 @@ func (i *Inspection) Flush(w io.Writer) error {
 		if i.out.Len() == 0 {
 			i.out.WriteByte('\n')
 		}
-	case i.json:
-		for _, d := range i.docs {
-			if err := json.Compact(&i.out, d.Raw); err != nil {
-				return err
-			}
-			i.out.WriteByte('\n')
-		}
 	default:
-		if err := i.array(); err != nil {
+		if err := i.array(i.json); err != nil {
 			return err
 		}
 	}
@@ -178,7 +171,7 @@ func (i *Inspection) Flush(w io.Writer) error {
 	return err
 }
 
-func (i *Inspection) array() error {
+func (i *Inspection) array(compact bool) error {
 	if len(i.docs) == 0 {
 		i.out.WriteString("[]\n")
 		return nil
@@ -193,7 +186,13 @@ func (i *Inspection) array() error {
 		all.Write(bytes.TrimSpace(d.Raw))
 	}
 	all.WriteByte(']')
-	if err := json.Indent(&i.out, all.Bytes(), "", "    "); err != nil {
+	var err error
+	if compact {
+		err = json.Compact(&i.out, all.Bytes())
+	} else {
+		err = json.Indent(&i.out, all.Bytes(), "", "    ")
+	}
+	if err != nil {
 		return err
 	}
 	i.out.WriteByte('\n')

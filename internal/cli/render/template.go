@@ -20,9 +20,23 @@ import (
 
 // ParseTemplate parses a --format template with Docker's functions.
 func ParseTemplate(text string) (*template.Template, error) {
-	t, err := template.New("").Funcs(functions()).Parse(text)
+	t, err := newTemplate("", text)
 	if err != nil {
 		return nil, fmt.Errorf("failed to parse template: %w", err)
+	}
+	return t, nil
+}
+
+func newTemplate(name, text string) (*template.Template, error) {
+	return template.New(name).Funcs(functions()).Parse(text)
+}
+
+// ParseNamedTemplate is ParseTemplate for the commands whose errors name the
+// template.
+func ParseNamedTemplate(name, text string) (*template.Template, error) {
+	t, err := newTemplate(name, text)
+	if err != nil {
+		return nil, fmt.Errorf("template parsing error: %w", err)
 	}
 	return t, nil
 }

@@ -58,11 +58,7 @@ type hostList struct{ o *Options }
 func (h *hostList) String() string { return "" }
 func (h *hostList) Type() string   { return "list" }
 func (h *hostList) Set(v string) error {
-	host, err := ParseHost(v)
-	if err != nil {
-		return err
-	}
-	h.o.Hosts = append(h.o.Hosts, host)
+	h.o.Hosts = append(h.o.Hosts, v)
 	return nil
 }
 
@@ -73,9 +69,6 @@ func (o *Options) Check(fs *pflag.FlagSet) error {
 	}
 	if len(o.Hosts) > 0 && fs.Changed("context") {
 		return errors.New("conflicting options: cannot specify both --host and --context")
-	}
-	if len(o.Hosts) > 1 {
-		return errors.New("specify only one -H")
 	}
 	o.tlsSet = o.TLS || o.TLSVerify
 	return nil
@@ -150,9 +143,22 @@ type Endpoint struct {
 // DOCKER_HOST, DOCKER_CONTEXT, the configuration's current context, the
 // default socket.
 func (s *Session) Endpoint() (Endpoint, error) {
+	ep, err := s.resolve()
+	if err != nil {
+		return ep, fmt.Errorf("Failed to initialize: unable to resolve docker endpoint: %w", err) //nolint:staticcheck // Docker's text
+	}
+	return ep, nil
+}
+
+func (s *Session) resolve() (Endpoint, error) {
 	o := &s.Opts
-	if len(o.Hosts) > 0 {
-		return o.endpoint(o.Hosts[0]), nil
+	switch len(o.Hosts) {
+	case 0:
+	case 1:
+		host, err := ParseHost(o.Hosts[0])
+		return o.endpoint(host), err
+	default:
+		return Endpoint{}, errors.New("Specify only one -H") //nolint:staticcheck // Docker's text
 	}
 	if name := s.ContextName(); name != config.DefaultContext {
 		c, err := config.LoadContext(o.ConfigDir, name)

@@ -78,7 +78,7 @@ func showVersion(ctx context.Context, s *session.Session, format string) error {
 		v.Client.APIVersion = c.ClientVersion()
 	}
 	if format != "" {
-		t, err := render.ParseTemplate(format)
+		t, err := render.ParseNamedTemplate("version", format)
 		if err != nil {
 			return &session.ExitError{Code: 64, Err: err}
 		}

@@ -3,7 +3,6 @@ package volume
 import (
 	"fmt"
 
-	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
@@ -26,7 +25,7 @@ func newRemove(s *session.Session) *cobra.Command {
 			var errs []error
 			for _, name := range args {
 				_, err := c.VolumeRemove(cmd.Context(), name, client.VolumeRemoveOptions{Force: force})
-				if err != nil && (!force || !cerrdefs.IsNotFound(err)) {
+				if err != nil {
 					errs = append(errs, err)
 					continue
 				}

@@ -1,0 +1,177 @@
+package container
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+
+	"github.com/gantry-run/gantry/internal/cli/session"
+)
+
+// isMissingPath tells a missing path from a missing container, which the
+// answer to HEAD cannot say in words.
+func isMissingPath(err error) bool {
+	return cerrdefs.IsNotFound(err) && !strings.Contains(err.Error(), "No such container")
+}
+
+func (o *copyOptions) fromContainer(ctx context.Context, s *session.Session, c *client.Client, id, src, dst string) (int64, error) {
+	if o.followLink {
+		final, exists, _, err := resolveInContainer(ctx, c, id, src)
+		if err != nil {
+			return 0, err
+		}
+		if exists {
+			src = final
+		}
+	}
+	res, err := c.CopyFromContainer(ctx, id, client.CopyFromContainerOptions{SourcePath: src})
+	if err != nil {
+		return 0, err
+	}
+	defer res.Content.Close()
+	if dst == "-" {
+		if s.OutIsTerminal() {
+			return 0, errors.New("cowardly refusing to copy to a terminal. Use a file or redirect")
+		}
+		return io.Copy(s.Out, res.Content)
+	}
+	exists, isDir, err := isLocalDir(dst)
+	if err != nil {
+		return 0, err
+	}
+	base := path.Base(path.Clean(src))
+	if link := res.Stat.Name; link != "" && !hasContentSuffix(src) {
+		base = link
+	}
+	dir, name, err := copyName(filepath.ToSlash(dst), exists, isDir, res.Stat.Mode.IsDir(), hasContentSuffix(src), base)
+	if err != nil {
+		return 0, err
+	}
+	return unpack(res.Content, dir, name)
+}
+
+// unpack extracts a tar stream whose entries lie below one top entry. The top
+// entry becomes name in dir; with name "" its content goes into dir itself.
+// Nothing is written outside dir, whatever links the archive has.
+func unpack(r io.Reader, dir, name string) (int64, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer root.Close()
+	var u = unpacker{root: root}
+	tr := tar.NewReader(r)
+	for {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return u.bytes, u.finish()
+		}
+		if err != nil {
+			return u.bytes, fmt.Errorf("read archive: %w", err)
+		}
+		target := rebase(h.Name, name)
+		if h.Typeflag == tar.TypeLink {
+			h.Linkname = rebase(h.Linkname, name)
+		}
+		if err := u.entry(h, target, tr); err != nil {
+			return u.bytes, err
+		}
+	}
+}
+
+// rebase replaces the first part of an entry's name.
+func rebase(entry, name string) string {
+	_, rest, _ := strings.Cut(strings.Trim(path.Clean("/"+entry), "/"), "/")
+	p := path.Join(name, rest)
+	if p == "" {
+		return "."
+	}
+	return p
+}
+
+type unpacker struct {
+	root  *os.Root
+	bytes int64
+	dirs  []*tar.Header // their times are set last, as files in them change these
+}
+
+func (u *unpacker) entry(h *tar.Header, target string, r io.Reader) error {
+	mode := h.FileInfo().Mode()
+	switch h.Typeflag {
+	case tar.TypeDir:
+		if err := u.root.MkdirAll(target, 0o755); err != nil {
+			return err
+		}
+		h.Name = target
+		u.dirs = append(u.dirs, h)
+		return nil
+	case tar.TypeReg:
+		if err := u.file(target, mode, r); err != nil {
+			return err
+		}
+	case tar.TypeSymlink:
+		if err := u.replace(target); err != nil {
+			return err
+		}
+		return u.root.Symlink(h.Linkname, target)
+	case tar.TypeLink:
+		if err := u.replace(target); err != nil {
+			return err
+		}
+		return u.root.Link(h.Linkname, target)
+	default:
+		return nil // devices and pipes have no meaning outside the container
+	}
+	return u.root.Chtimes(target, h.AccessTime, h.ModTime)
+}
+
+func (u *unpacker) file(target string, mode os.FileMode, r io.Reader) error {
+	if info, err := u.root.Lstat(target); err == nil && info.Mode()&os.ModeSymlink != 0 {
+		if err := u.root.Remove(target); err != nil {
+			return err
+		}
+	}
+	f, err := u.root.OpenFile(target, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode.Perm()|0o200)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(f, r)
+	u.bytes += n
+	if err == nil {
+		err = f.Chmod(mode.Perm() | mode&(os.ModeSetuid|os.ModeSetgid|os.ModeSticky))
+	}
+	return errors.Join(err, f.Close())
+}
+
+func (u *unpacker) replace(target string) error {
+	err := u.root.Remove(target)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (u *unpacker) finish() error {
+	for i := len(u.dirs) - 1; i >= 0; i-- {
+		h := u.dirs[i]
+		if h.Name == "." {
+			continue // the user's own directory stays as it is
+		}
+		if err := u.root.Chmod(h.Name, h.FileInfo().Mode().Perm()); err != nil {
+			return err
+		}
+		if err := u.root.Chtimes(h.Name, h.AccessTime, h.ModTime); err != nil {
+			return err
+		}
+	}
+	return nil
+}
