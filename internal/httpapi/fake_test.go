@@ -58,6 +58,12 @@ func (f *fakeContainers) find(id string) (*fakeContainer, error) {
 	return nil, errs.New(errs.NotFound, "No such container: %s", id)
 }
 
+func (f *fakeContainers) is(c *fakeContainer, s container.ContainerState) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return c.state == s
+}
+
 func (f *fakeContainers) Create(_ context.Context, req engine.ContainerCreate) (container.CreateResponse, error) {
 	if req.Config.Image == "missing" || req.Config.Image == "missing:latest" {
 		return container.CreateResponse{}, errs.New(errs.NotFound, "No such image: missing:latest")
@@ -144,7 +150,7 @@ func (f *fakeContainers) Attach(_ context.Context, id string, opts engine.Attach
 	if err != nil {
 		return err
 	}
-	if c.state == container.StatePaused {
+	if f.is(c, container.StatePaused) {
 		return errs.New(errs.Conflict, "container %s is paused, unpause the container before attach", id)
 	}
 	conn, err := hijack(c.req.Config.Tty)
@@ -218,7 +224,7 @@ func (f *fakeContainers) Kill(ctx context.Context, id, signal string) error {
 	if err != nil {
 		return err
 	}
-	if c.state != container.StateRunning {
+	if !f.is(c, container.StateRunning) {
 		return errs.New(errs.Conflict, "container %s is not running", c.id)
 	}
 	close(c.gone)
@@ -322,7 +328,10 @@ func (f *fakeContainers) Logs(_ context.Context, id string, opts engine.Containe
 		return err
 	}
 	<-c.done
-	_, err = out.Write(c.log[len(log):])
+	f.mu.Lock()
+	rest := c.log[len(log):]
+	f.mu.Unlock()
+	_, err = out.Write(rest)
 	return err
 }
 
@@ -400,16 +409,20 @@ func (f *fakeExecs) Start(_ context.Context, id string, req container.ExecStartR
 	if err != nil {
 		return err
 	}
-	code := 0
-	defer func() { x.code = &code }()
+	end := func(code int) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		x.code = &code
+	}
 	switch x.req.Cmd[0] {
 	case "nosuch":
-		code = 127
+		end(127)
 		return errs.New(errs.InvalidArgument, `OCI runtime exec failed: exec: "nosuch": executable file not found in $PATH`)
 	case "busy":
 		return errs.New(errs.Conflict, "exec instance %s has already run", id)
 	}
 	if req.Detach {
+		end(0)
 		return nil
 	}
 	conn, err := hijack(x.req.Tty)
@@ -417,6 +430,8 @@ func (f *fakeExecs) Start(_ context.Context, id string, req container.ExecStartR
 		return err
 	}
 	defer conn.Close()
+	code := 0
+	defer func() { end(code) }() // before the client sees the end of the stream
 	out := func(s string) {
 		if x.req.Tty {
 			_, _ = conn.Write([]byte(s))
@@ -441,6 +456,8 @@ func (f *fakeExecs) Inspect(_ context.Context, id string) (container.ExecInspect
 	if err != nil {
 		return container.ExecInspectResponse{}, err
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return container.ExecInspectResponse{ID: id, ContainerID: x.container, ExitCode: x.code}, nil
 }
 
