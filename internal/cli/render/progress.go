@@ -58,63 +58,37 @@ func (p Progress) copy(out *bufio.Writer, r io.Reader) error {
 	}
 }
 
-// show writes a message. On a terminal each ID keeps the line on which it
-// first appeared.
-func (p Progress) show(out *bufio.Writer, m jsonstream.Message, lines map[string]int) {
-	hasBar := m.Progress != nil && (m.Progress.Current > 0 || m.Progress.Total > 0)
-	if !p.TTY {
-		if !hasBar {
-			p.plain(out, m, "\n")
+// show writes a message. On a terminal each ID that has progress keeps the
+// line on which it first appeared.
+func (p Progress) show(out io.Writer, m jsonstream.Message, lines map[string]int) {
+	switch {
+	case !p.TTY:
+		if m.Progress == nil || m.Progress.Current <= 0 && m.Progress.Total <= 0 {
+			p.plain(out, m)
 		}
-		return
-	}
-	up := 0
-	if m.ID != "" && (m.Progress != nil || lines[m.ID] > 0 || hasBar) {
+	case m.ID == "" || m.Progress == nil:
+		clear(lines) // what follows begins a new block of lines
+		p.plain(out, m)
+	default:
 		line, known := lines[m.ID]
 		if !known {
-			line = len(lines) + 1
+			line = len(lines)
 			lines[m.ID] = line
 			fmt.Fprint(out, "\n")
 		}
-		up = len(lines) + 1 - line
-		fmt.Fprintf(out, "\x1b[%dA", up)
-	} else {
-		// A message without a line of its own ends the block of bars.
-		clear(lines)
-	}
-	if m.Stream == "" {
-		fmt.Fprint(out, "\x1b[2K\r")
-	}
-	end := "\n"
-	if m.Stream == "" && hasBar {
-		end = "\r"
-	}
-	if up > 0 {
-		end = "\r"
-	}
-	bar := ""
-	if hasBar {
-		bar = p.bar(m)
-	}
-	p.line(out, m, bar, end)
-	if up > 0 {
-		fmt.Fprintf(out, "\x1b[%dB", up)
+		up := len(lines) - line
+		fmt.Fprintf(out, "\x1b[%dA\x1b[2K\r%s: %s %s\r\x1b[%dB", up, m.ID, m.Status, p.bar(m), up)
 	}
 }
 
-func (p Progress) plain(out io.Writer, m jsonstream.Message, end string) { p.line(out, m, "", end) }
-
-func (p Progress) line(out io.Writer, m jsonstream.Message, bar, end string) {
-	if m.ID != "" {
-		fmt.Fprintf(out, "%s: ", m.ID)
-	}
+func (p Progress) plain(out io.Writer, m jsonstream.Message) {
 	switch {
-	case bar != "":
-		fmt.Fprintf(out, "%s %s%s", m.Status, bar, end)
 	case m.Stream != "":
 		fmt.Fprint(out, m.Stream)
+	case m.ID != "":
+		fmt.Fprintf(out, "%s: %s\n", m.ID, m.Status)
 	default:
-		fmt.Fprintf(out, "%s%s", m.Status, end)
+		fmt.Fprintf(out, "%s\n", m.Status)
 	}
 }
 
@@ -128,6 +102,9 @@ const (
 // rather than a line that wraps.
 func (p Progress) bar(m jsonstream.Message) string {
 	pr := m.Progress
+	if pr.Current <= 0 && pr.Total <= 0 {
+		return ""
+	}
 	counts := p.counts(pr)
 	if pr.Total <= 0 {
 		return counts
@@ -151,7 +128,7 @@ func (p Progress) counts(pr *jsonstream.Progress) string {
 		return ""
 	case pr.Units != "":
 		if pr.Total <= 0 || pr.Current > pr.Total {
-			return fmt.Sprintf("%8v %s", pr.Current, pr.Units)
+			return fmt.Sprintf("%d %s", pr.Current, pr.Units)
 		}
 		return fmt.Sprintf("%d/%d %s", pr.Current, pr.Total, pr.Units)
 	case pr.Total <= 0 || pr.Current > pr.Total:
