@@ -1,67 +1,38 @@
 package logstream
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// watch tells that something happened to a log's directory.
-type watch struct {
-	f    *os.File
-	wake chan struct{} // capacity 1
-	done chan struct{}
-}
-
-// newWatch watches the directory: the file itself is replaced at rotation.
-func newWatch(path string) (*watch, error) {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return nil, fmt.Errorf("watch log: %w", err)
-	}
-	const mask = unix.IN_MODIFY | unix.IN_CREATE | unix.IN_MOVE | unix.IN_DELETE | unix.IN_DELETE_SELF
-	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(path), mask); err != nil {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("watch log directory: %w", err)
-	}
-	w := &watch{f: os.NewFile(uintptr(fd), "inotify"), wake: make(chan struct{}, 1), done: make(chan struct{})}
-	go w.run()
-	return w, nil
-}
-
-func (w *watch) run() {
-	defer close(w.done)
-	buf := make([]byte, 4096)
-	for {
-		if _, err := w.f.Read(buf); err != nil {
-			return // closed
+// follow gives what is appended to the log from current's position on; current
+// is nil if there is no file yet. It closes current.
+func (r *reader) follow(w *watch, path string, current *logFile) (err error) {
+	defer func() {
+		if current != nil {
+			current.close()
 		}
-		select {
-		case w.wake <- struct{}{}:
-		default: // a look is pending already
-		}
+	}()
+	if current != nil {
+		r.in.Reset(current.f)
 	}
-}
-
-func (w *watch) close() {
-	_ = w.f.Close() // wakes run
-	<-w.done
-}
-
-// follow gives what is appended to the log from l's position on; l is nil if
-// there is no current file yet.
-func (r *reader) follow(w *watch, path string, l *logFile) error {
-	done := r.opts.Done
-	ended := false
+	var until <-chan time.Time
+	if !r.opts.Until.IsZero() {
+		timer := time.NewTimer(time.Until(r.opts.Until))
+		defer timer.Stop()
+		until = timer.C
+	}
+	done, ended := r.opts.Done, false
 	for {
-		var err error
-		if l, err = r.catchUp(path, l); err != nil {
+		if current, err = r.catchUp(path, current); err != nil {
 			return err
 		}
 		if ended {
@@ -69,78 +40,114 @@ func (r *reader) follow(w *watch, path string, l *logFile) error {
 		}
 		select {
 		case <-w.wake:
+			if ended, err = removed(path, current); err != nil {
+				return err
+			}
 		case <-done:
 			ended = true // everything has been written: one more look gets it all
+		case <-until:
+			ended = true
 		case <-r.ctx.Done():
-			return ignoreCanceled(r.ctx)
+			return r.ctx.Err()
 		}
 	}
 }
 
-func ignoreCanceled(ctx context.Context) error {
-	if errors.Is(ctx.Err(), context.Canceled) {
+// removed tells whether the log is gone for good, as its container's: its
+// directory, or all its files. (An open file keeps the kernel from telling of its
+// directory's end; a rotation leaves at least one file at any moment.)
+func removed(path string, current *logFile) (bool, error) {
+	if current == nil {
+		_, err := os.Stat(filepath.Dir(path))
+		return errors.Is(err, fs.ErrNotExist), nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(current.f.Fd()), &st); err != nil {
+		return false, fmt.Errorf("stat log: %w", err)
+	}
+	if st.Nlink > 0 {
+		return false, nil
+	}
+	files, _, err := scan(path, nil)
+	closeAll(files)
+	return len(files) == 0, err
+}
+
+// catchUp reads to the end of the current file, over any rotations, and gives
+// the file that is current then.
+func (r *reader) catchUp(path string, current *logFile) (*logFile, error) {
+	for {
+		if current != nil {
+			if err := r.grown(current); err != nil {
+				return current, err
+			}
+			if current.isCurrent(path) {
+				return current, nil
+			}
+		}
+		next, err := successors(path, current)
+		if err != nil || len(next) == 0 {
+			return current, err
+		}
+		if current != nil {
+			// The writer completed it before it made the next one: what came
+			// since the last read is the rest.
+			err = errors.Join(r.lines(), r.torn())
+			current.close()
+		}
+		for len(next) > 1 && err == nil {
+			err = r.whole(next[0])
+			next[0].close()
+			next = next[1:]
+		}
+		closeAll(next[:len(next)-1])
+		current = next[len(next)-1]
+		if err != nil {
+			return current, err
+		}
+		if current.packed { // only if the newest name is gone just now
+			err := r.whole(current)
+			if err != nil {
+				return current, err
+			}
+			continue
+		}
+		r.in.Reset(current.f)
+	}
+}
+
+// grown reads what was appended. A file that someone emptied is read anew.
+func (r *reader) grown(l *logFile) error {
+	if err := r.lines(); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(l.f.Fd()), &st); err != nil {
+		return fmt.Errorf("stat log: %w", err)
+	}
+	at, err := l.f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return fmt.Errorf("seek in log: %w", err)
+	}
+	if st.Size >= at {
 		return nil
 	}
-	return ctx.Err()
+	if _, err := l.f.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("seek in log: %w", err)
+	}
+	r.rest, r.drop = nil, false
+	r.in.Reset(l.f)
+	return r.lines()
 }
 
-// catchUp reads to the end of the current file, over any rotations.
-func (r *reader) catchUp(path string, l *logFile) (*logFile, error) {
-	for {
-		if l != nil {
-			if err := r.file(l); err != nil {
-				return l, err
-			}
-		}
-		next, err := successor(path, l)
-		if err != nil || next == nil {
-			return l, err
-		}
-		if l != nil {
-			// The writer has closed it: what came since the last read is the rest.
-			if err := r.file(l); err != nil {
-				return next, err
-			}
-			_ = l.f.Close() // read only; closing twice at the very end is harmless
-		}
-		l = next
+// successors opens the files that were started after current, oldest first; if
+// current is gone altogether, or nil, all there are.
+func successors(path string, current *logFile) ([]*logFile, error) {
+	var stop *fileID
+	if current != nil {
+		stop = &current.id
 	}
-}
-
-// successor opens the file that was started after l, nil while l is current.
-func successor(path string, l *logFile) (*logFile, error) {
-	newer := path
-	for i := 0; i < maxRotated; i++ {
-		name := path
-		if i > 0 {
-			name = fmt.Sprintf("%s.%d", path, i)
-		}
-		f, err := os.Open(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			if i == 0 {
-				return nil, nil // between two files, or not created yet
-			}
-			break // compressed already, or gone: go on with the newest that is known
-		}
-		if err != nil {
-			return nil, fmt.Errorf("open log: %w", err)
-		}
-		same := l != nil && sameFile(l.f, f)
-		_ = f.Close()
-		if same && i == 0 {
-			return nil, nil
-		}
-		if same || l == nil {
-			break
-		}
-		newer = name
-	}
-	f, err := os.Open(newer)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // rotated meanwhile: the next look finds it
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
-	}
-	return &logFile{f: f, in: bufio.NewReaderSize(f, 64<<10)}, nil
+	files, _, err := scan(path, stop)
+	slices.Reverse(files)
+	return files, err
 }

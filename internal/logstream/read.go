@@ -3,13 +3,12 @@ package logstream
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
+	"slices"
 	"time"
 )
 
@@ -23,188 +22,160 @@ type Options struct {
 	Done <-chan struct{}
 }
 
+// maxEntry bounds an encoded entry: a line of 16 KiB, of which every byte may be
+// escaped, with attributes. What is longer is no entry of ours.
+const maxEntry = 4 << 20
+
 // Read gives the entries of the log at path to emit, oldest first. It ends with
-// emit's error, with ctx's, or with nil at the end. A log that does not exist
-// (yet) is empty.
+// emit's error, with ctx's (when following: with nil if ctx is cancelled), or
+// with nil at the end: of the log, of the time selected by Until, or with Done.
+// A log that does not exist (yet) is empty.
 func Read(ctx context.Context, path string, o Options, emit func(*Entry) error) error {
 	var w *watch
 	if o.Follow {
 		var err error
-		if w, err = newWatch(path); err != nil { // before the first read: nothing falls between
+		if w, err = newWatch(path); err != nil { // before the first look: nothing falls between
 			return err
 		}
 		defer w.close()
 	}
-	files, err := open(path)
-	if err != nil {
-		return err
-	}
-	defer func() { closeAll(files) }()
-	skip := 0
-	if o.Tail >= 0 {
-		if files, skip, err = tail(files, o.Tail); err != nil {
-			return err
-		}
-	}
-	r := &reader{ctx: ctx, opts: o, emit: emit, skip: skip}
-	for _, f := range files {
-		if err := r.file(f); err != nil {
-			return endOf(err)
-		}
-	}
-	if !o.Follow {
-		return endOf(r.torn())
-	}
-	var current *logFile
-	if n := len(files); n > 0 && !files[n-1].rotated {
-		current = files[n-1]
-	}
-	return endOf(r.follow(w, path, current))
-}
-
-// errUntil ends reading at the first entry after Options.Until.
-var errUntil = errors.New("end of the selected time")
-
-func endOf(err error) error {
-	if errors.Is(err, errUntil) {
+	r := &reader{ctx: ctx, opts: o, emit: emit, in: bufio.NewReaderSize(nil, 64<<10)}
+	err := r.run(path, w)
+	switch {
+	case errors.Is(err, errUntil):
+		return nil
+	case o.Follow && errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return nil
 	}
 	return err
 }
 
-// logFile is one file of a log, open.
-type logFile struct {
-	f       *os.File
-	in      *bufio.Reader
-	rotated bool
-	packed  bool // gzip: read to the end only
+func (r *reader) run(path string, w *watch) error {
+	files, _, err := scan(path, nil)
+	if err != nil {
+		return err
+	}
+	slices.Reverse(files) // oldest first
+	if r.opts.Tail >= 0 {
+		if files, r.skip, err = tail(files, r.opts.Tail); err != nil {
+			return err
+		}
+	}
+	defer func() { closeAll(files) }()
+	for len(files) > 1 {
+		if err := r.whole(files[0]); err != nil {
+			return err
+		}
+		files[0].close()
+		files = files[1:]
+	}
+	var current *logFile
+	if len(files) == 1 {
+		current, files = files[0], nil
+	}
+	if w != nil {
+		return r.follow(w, path, current)
+	}
+	if current == nil {
+		return nil
+	}
+	defer current.close()
+	return r.whole(current)
 }
 
-// maxRotated bounds the search for rotated files.
-const maxRotated = 10000
-
-// open opens all files of a log, oldest first. A file that is rotated away
-// between the look at its name and its opening is met again under the next name,
-// so the set is opened from the newest on and checked by identity.
-func open(path string) ([]*logFile, error) {
-	var files []*logFile
-	add := func(name string, rotated, packed bool) (bool, error) {
-		f, err := os.Open(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			return false, nil
-		}
-		if err != nil {
-			closeAll(files)
-			return false, fmt.Errorf("open log: %w", err)
-		}
-		for _, have := range files {
-			if sameFile(have.f, f) { // rotated meanwhile
-				_ = f.Close()
-				return true, nil
-			}
-		}
-		files = append(files, &logFile{f: f, in: bufio.NewReaderSize(f, 64<<10), rotated: rotated, packed: packed})
-		return true, nil
-	}
-	if _, err := add(path, false, false); err != nil {
-		return nil, err
-	}
-	for i := 1; i < maxRotated; i++ {
-		name := fmt.Sprintf("%s.%d", path, i)
-		ok, err := add(name, true, false)
-		if err == nil && !ok {
-			ok, err = add(name+".gz", true, true)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			break
-		}
-	}
-	for i, j := 0, len(files)-1; i < j; i, j = i+1, j-1 {
-		files[i], files[j] = files[j], files[i]
-	}
-	for _, l := range files {
-		if l.packed {
-			z, err := gzip.NewReader(l.f)
-			if err != nil {
-				closeAll(files)
-				return nil, fmt.Errorf("open rotated log %s: %w", l.f.Name(), err)
-			}
-			l.in = bufio.NewReaderSize(z, 64<<10)
-		}
-	}
-	return files, nil
-}
-
-func sameFile(a, b *os.File) bool {
-	x, err1 := a.Stat()
-	y, err2 := b.Stat()
-	return err1 == nil && err2 == nil && os.SameFile(x, y)
-}
-
-func closeAll(files []*logFile) {
-	for _, l := range files {
-		_ = l.f.Close() // read only
-	}
-}
+// errUntil ends reading at the first entry after Options.Until.
+var errUntil = errors.New("end of the selected time")
 
 // reader turns lines into selected entries.
 type reader struct {
 	ctx  context.Context
 	opts Options
 	emit func(*Entry) error
+	dec  decoder
+	in   *bufio.Reader
 	skip int    // entries to leave out first
 	rest []byte // an incomplete last line
-	last time.Time
+	drop bool   // within a line that is too long
 }
 
-// file gives all complete lines up to the end of the file.
-func (r *reader) file(l *logFile) error {
-	for {
-		if err := r.ctx.Err(); err != nil {
-			return err
-		}
-		line, err := l.in.ReadSlice('\n')
-		switch {
-		case err == nil:
-			if len(r.rest) > 0 {
-				line = append(r.rest, line...)
-				r.rest = nil
-			}
-			if err := r.line(line); err != nil {
+// whole gives the entries of a file that does not grow any more.
+func (r *reader) whole(l *logFile) error {
+	if r.opts.Tail < 0 && l.mtime.Before(r.opts.Since) {
+		return nil // its last entry is older than that
+	}
+	src, err := l.content()
+	if err != nil {
+		return nil // a damaged file must not hide the others
+	}
+	r.in.Reset(src)
+	if err := r.lines(); err != nil {
+		return err
+	}
+	return r.torn()
+}
+
+// lines gives all complete lines up to the end of the input.
+func (r *reader) lines() error {
+	for n := 0; ; n++ {
+		if n%64 == 0 {
+			if err := r.ctx.Err(); err != nil {
 				return err
 			}
-		case errors.Is(err, bufio.ErrBufferFull):
-			r.rest = append(r.rest, line...)
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			r.rest = append(r.rest, line...)
-			if l.rotated { // complete by definition: a torn line stays torn
-				return r.torn()
+		}
+		line, err := r.in.ReadSlice('\n')
+		if err != nil {
+			r.keep(line)
+			if errors.Is(err, bufio.ErrBufferFull) {
+				continue
 			}
-			return nil
-		default:
+			if errors.Is(err, io.EOF) || damaged(err) {
+				return nil
+			}
 			return fmt.Errorf("read log: %w", err)
+		}
+		if len(r.rest) > 0 || r.drop {
+			r.keep(line)
+			line, r.rest = r.rest, nil
+			if r.drop {
+				r.drop = false
+				continue
+			}
+		}
+		if err := r.line(line); err != nil {
+			return err
 		}
 	}
 }
 
-// torn treats what is left without a newline: a whole entry counts, a part does not.
+// damaged tells whether err is a compressed file's, whose rest is lost then, and
+// not the disk's.
+func damaged(err error) bool {
+	var disk *fs.PathError
+	return !errors.As(err, &disk)
+}
+
+// keep notes a part of a line until its end is there.
+func (r *reader) keep(part []byte) {
+	if r.drop || len(r.rest)+len(part) > maxEntry {
+		r.drop, r.rest = true, nil
+		return
+	}
+	r.rest = append(r.rest, part...)
+}
+
+// torn treats what is left without a newline at the end of a file: a whole entry
+// counts, a part does not.
 func (r *reader) torn() error {
 	line := r.rest
-	r.rest = nil
+	r.rest, r.drop = nil, false
 	if len(bytes.TrimSpace(line)) == 0 {
-		return nil
-	}
-	if _, err := decode(line); err != nil {
 		return nil
 	}
 	return r.line(line)
 }
 
 func (r *reader) line(line []byte) error {
-	e, err := decode(line)
+	e, err := r.dec.decode(line)
 	if err != nil {
 		return nil // a torn or foreign line must not hide the others
 	}
@@ -212,7 +183,6 @@ func (r *reader) line(line []byte) error {
 		r.skip--
 		return nil
 	}
-	r.last = e.Time
 	if e.Time.Before(r.opts.Since) {
 		return nil
 	}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -152,12 +154,91 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	f.Add([]byte(`{"log":"x\n","stream":"stdout","time":"2020-01-01T00:00:00Z"}`))
-	f.Add([]byte(`{"log":`))
-	f.Fuzz(func(t *testing.T, line []byte) {
-		if e, err := decode(line); err == nil && len(e.Line) > 6*len(line) {
-			t.Fatalf("%d bytes grew to %d", len(line), len(e.Line))
+// TestGapInNames: a rotation that a crash interrupted left no path.1.
+func TestGapInNames(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	appendRaw(t, path+".3", rawEntry("a\n"))
+	appendRaw(t, path+".2", rawEntry("b\n"))
+	appendRaw(t, path, rawEntry("c\n"))
+	if got := collect(t, path, Options{Tail: -1}); fmt.Sprint(got) != fmt.Sprint([]string{"a\n", "b\n", "c\n"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestTailDoesNotCountATornLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	for i := range 5 {
+		appendRaw(t, path, rawEntry(fmt.Sprintf("line %d\n", i)))
+	}
+	appendRaw(t, path, `{"log":"torn`)
+	for n := range 7 {
+		check(t, collect(t, path, Options{Tail: n}), 5-min(n, 5), 5)
+	}
+}
+
+// TestDamage: what is no entry hides no other.
+func TestDamage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(path+".2.gz", []byte("not gzip at all"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w, err := jsonfile.New(path+"x", 0, 1, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, w, 0, 2)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path + "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendRaw(t, path+".1", string(whole)+"\x00\x00\x00\x00"+strings.Repeat("z", 5<<20)+"\nnull\n[]\n\n")
+	appendRaw(t, path, rawEntry("line 2\n")+"garbage\n"+rawEntry("line 3\n"))
+	check(t, collect(t, path, Options{Tail: -1}), 0, 4)
+}
+
+func TestSinceSkipsOldFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	appendRaw(t, path+".1", rawEntry("old\n"))
+	old := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	if err := os.Chtimes(path+".1", old, old); err != nil {
+		t.Fatal(err)
+	}
+	appendRaw(t, path, rawEntry("also old\n"))
+	appendRaw(t, path, strings.Replace(rawEntry("new\n"), "2026-01-02", "2026-06-01", 1))
+	if got := collect(t, path, Options{Tail: -1, Since: old.Add(time.Second)}); len(got) != 1 || got[0] != "new\n" {
+		t.Errorf("%q", got)
+	}
+	if got := collect(t, path, Options{Tail: -1, Since: old}); len(got) != 3 {
+		t.Errorf("%q", got)
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "log")
+	w, err := jsonfile.New(path, 0, 1, false, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const n = 100_000
+	for i := range n {
+		if err := w.Append("stdout", fmt.Appendf(nil, "a line of a typical length, with a number %d\n", i), time.Now()); err != nil {
+			b.Fatal(err)
 		}
-	})
+	}
+	if err := w.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for _, tail := range []int{-1, 10} {
+		b.Run(fmt.Sprint("tail ", tail), func(b *testing.B) {
+			for b.Loop() {
+				emit := Format{Stdout: true, Timestamps: true}.Writer(io.Discard)
+				if err := Read(b.Context(), path, Options{Tail: tail}, emit); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
