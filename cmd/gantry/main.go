@@ -5,15 +5,9 @@ package main
 import (
 	"github.com/gantry-run/gantry/internal/cli"
 	"github.com/gantry-run/gantry/internal/cli/session"
-)
-
-// Set at link time.
-var (
-	version = "0.1.0-dev"
-	commit  = "unknown"
-	built   = ""
+	"github.com/gantry-run/gantry/internal/version"
 )
 
 func main() {
-	cli.Exit(session.Build{Version: version, Commit: commit, Time: built})
+	cli.Exit(session.Build{Version: version.Version, Commit: version.Commit, Time: version.BuildTime})
 }

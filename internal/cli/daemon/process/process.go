@@ -27,10 +27,8 @@ const (
 	// defaultSocket needs no --host.
 	defaultSocket = DefaultExecRoot + "/gantry.sock"
 	// startTimeout is long: a daemon with many containers after a crash cleans
-	// up before it listens.
+	// up before it serves.
 	startTimeout = 60 * time.Second
-	// retry bounds how long an event that was missed can delay us.
-	retry = 200 * time.Millisecond
 )
 
 // Options say which daemon to start.
@@ -119,14 +117,15 @@ func Start(ctx context.Context, o Options) (Running, error) {
 		return Running{}, fmt.Errorf("start daemon: %w", err)
 	}
 	defer logFile.Close()
-	watch, err := newWatch(filepath.Dir(o.Socket))
+	ready, err := newReady()
 	if err != nil {
 		return Running{}, fmt.Errorf("start daemon: %w", err)
 	}
-	defer watch.Close()
+	defer ready.Close()
 
 	cmd := exec.Command(path, args...)
 	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), ready.env())
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -134,29 +133,28 @@ func Start(ctx context.Context, o Options) (Running, error) {
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
-	return waitReady(ctx, o.Socket, logName, watch, exited)
+	return waitReady(ctx, o.Socket, logName, ready, exited)
 }
 
-func waitReady(ctx context.Context, socket, logName string, watch *watch, exited <-chan error) (Running, error) {
+func waitReady(ctx context.Context, socket, logName string, ready *ready, exited <-chan error) (Running, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	for {
-		if r, err := Find(socket); err == nil {
-			r.Log = logName
-			return r, nil
+	select {
+	case <-ready.told:
+	case err := <-exited:
+		if err == nil {
+			err = errors.New("it ended at once")
 		}
-		select {
-		case <-watch.changed:
-		case <-time.After(retry):
-		case err := <-exited:
-			if err == nil {
-				err = errors.New("it ended at once")
-			}
-			return Running{}, fmt.Errorf("start daemon: %w; see %s", err, logName)
-		case <-ctx.Done():
-			return Running{}, fmt.Errorf("start daemon: it does not answer on %s; see %s", socket, logName)
-		}
+		return Running{}, fmt.Errorf("start daemon: %w; see %s", err, logName)
+	case <-ctx.Done():
+		return Running{}, fmt.Errorf("start daemon: it does not report that it serves; see %s", logName)
 	}
+	r, err := Find(socket)
+	if err != nil {
+		return Running{}, fmt.Errorf("start daemon: %w; see %s", err, logName)
+	}
+	r.Log = logName
+	return r, nil
 }
 
 // Stop asks the daemon to end and waits until it has.
