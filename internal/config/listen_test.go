@@ -23,7 +23,17 @@ import (
 	"time"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/testenv"
 )
+
+// TestMain holds that no listener, lock or connection is left open.
+func TestMain(m *testing.M) {
+	// The poller opens its own descriptors at its first use.
+	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		_ = l.Close()
+	}
+	testenv.Main(m, testenv.Options{Gates: []testenv.Gate{testenv.FDs, testenv.Goroutines}})
+}
 
 // dir is a directory with a path short enough for sockets.
 func dir(t *testing.T) string {

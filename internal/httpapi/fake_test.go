@@ -25,6 +25,7 @@ type fakeContainers struct {
 	engine.Containers // every method that a test needs is below
 	mu                sync.Mutex
 	byName            map[string]*fakeContainer
+	all               []*fakeContainer // removed ones, too
 	created           []engine.ContainerCreate
 	stopped           []string // "name signal timeout"
 	samples           int
@@ -37,6 +38,7 @@ type fakeContainer struct {
 	exit     int
 	log      []byte // framed unless it has a TTY
 	gone     chan struct{}
+	goOnce   sync.Once
 	done     chan struct{}
 	stdin    *io.PipeReader
 	input    *io.PipeWriter
@@ -56,6 +58,19 @@ func (f *fakeContainers) find(id string) (*fakeContainer, error) {
 		}
 	}
 	return nil, errs.New(errs.NotFound, "No such container: %s", id)
+}
+
+// close ends whatever still runs.
+func (f *fakeContainers) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.all {
+		c.goOnce.Do(func() { close(c.gone) })
+		_ = c.input.Close()
+		if c.state == container.StateCreated {
+			close(c.done) // nobody will ever run it
+		}
+	}
 }
 
 func (f *fakeContainers) is(c *fakeContainer, s container.ContainerState) bool {
@@ -80,6 +95,7 @@ func (f *fakeContainers) Create(_ context.Context, req engine.ContainerCreate) (
 	}
 	c.stdin, c.input = io.Pipe()
 	f.byName[name] = c
+	f.all = append(f.all, c)
 	f.created = append(f.created, req)
 	return container.CreateResponse{ID: c.id}, nil
 }
@@ -209,7 +225,7 @@ func (f *fakeContainers) Stop(ctx context.Context, id, signal string, timeout *i
 	if !running {
 		return errs.New(errs.NotModified, "container already stopped")
 	}
-	close(c.gone)
+	c.goOnce.Do(func() { close(c.gone) })
 	<-c.done
 	return nil
 }
@@ -227,7 +243,7 @@ func (f *fakeContainers) Kill(ctx context.Context, id, signal string) error {
 	if !f.is(c, container.StateRunning) {
 		return errs.New(errs.Conflict, "container %s is not running", c.id)
 	}
-	close(c.gone)
+	c.goOnce.Do(func() { close(c.gone) })
 	<-c.done
 	return nil
 }

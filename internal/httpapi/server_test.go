@@ -14,7 +14,17 @@ import (
 	"time"
 
 	"github.com/gantry-run/gantry/internal/engine"
+	"github.com/gantry-run/gantry/internal/testenv"
 )
+
+// TestMain holds that no request leaves anything behind.
+func TestMain(m *testing.M) {
+	// The poller opens its own descriptors at its first use.
+	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		_ = l.Close()
+	}
+	testenv.Main(m, testenv.Options{Gates: []testenv.Gate{testenv.FDs, testenv.Goroutines}})
+}
 
 // testServer serves fakes on a unix socket.
 type testServer struct {
@@ -57,6 +67,7 @@ func serve(t *testing.T, opts Options) *testServer {
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
 		_ = server.Close()
+		s.containers.close()
 		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 			t.Errorf("server ended with %v", err)
 		}
