@@ -51,7 +51,7 @@ func (o *attachOptions) run(ctx context.Context, s *session.Session, name string
 		return err
 	}
 	if o.sigProxy && !tty {
-		defer forward(ctx, c, info.ID, tty)()
+		defer forward(ctx, s, c, info.ID, tty)()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

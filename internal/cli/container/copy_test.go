@@ -83,6 +83,35 @@ func TestPackAndUnpack(t *testing.T) {
 	}
 }
 
+func TestUnpackContent(t *testing.T) {
+	var b bytes.Buffer
+	tw := tar.NewWriter(&b)
+	for _, h := range []tar.Header{
+		{Name: "./", Typeflag: tar.TypeDir, Mode: 0o755},
+		{Name: "./f", Typeflag: tar.TypeReg, Mode: 0o644},
+		{Name: "./sub/", Typeflag: tar.TypeDir, Mode: 0o755},
+		{Name: "./sub/g", Typeflag: tar.TypeReg, Mode: 0o644},
+	} {
+		if err := tw.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"", "new"} {
+		dst := t.TempDir()
+		if _, err := unpack(bytes.NewReader(b.Bytes()), dst, name); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range []string{"f", "sub/g"} {
+			if _, err := os.Stat(filepath.Join(dst, name, f)); err != nil {
+				t.Errorf("name %q: %v", name, err)
+			}
+		}
+	}
+}
+
 // A container's archive may lie about names and links: nothing may be written
 // outside the destination.
 func TestUnpackStaysInside(t *testing.T) {

@@ -2,6 +2,7 @@ package container
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,8 +60,8 @@ func (o *copyOptions) fromContainer(ctx context.Context, s *session.Session, c *
 	return unpack(res.Content, dir, name)
 }
 
-// unpack extracts a tar stream whose entries lie below one top entry. The top
-// entry becomes name in dir; with name "" its content goes into dir itself.
+// unpack extracts a tar stream whose entries lie below the first one. That one
+// becomes name in dir; with name "" its content goes into dir itself.
 // Nothing is written outside dir, whatever links the archive has.
 func unpack(r io.Reader, dir, name string) (int64, error) {
 	root, err := os.OpenRoot(dir)
@@ -68,7 +69,8 @@ func unpack(r io.Reader, dir, name string) (int64, error) {
 		return 0, err
 	}
 	defer root.Close()
-	var u = unpacker{root: root}
+	u := unpacker{root: root}
+	top, first := "", true
 	tr := tar.NewReader(r)
 	for {
 		h, err := tr.Next()
@@ -78,9 +80,12 @@ func unpack(r io.Reader, dir, name string) (int64, error) {
 		if err != nil {
 			return u.bytes, fmt.Errorf("read archive: %w", err)
 		}
-		target := rebase(h.Name, name)
+		if first {
+			top, first = strings.Trim(path.Clean("/"+h.Name), "/"), false
+		}
+		target := rebase(h.Name, top, name)
 		if h.Typeflag == tar.TypeLink {
-			h.Linkname = rebase(h.Linkname, name)
+			h.Linkname = rebase(h.Linkname, top, name)
 		}
 		if err := u.entry(h, target, tr); err != nil {
 			return u.bytes, err
@@ -88,14 +93,14 @@ func unpack(r io.Reader, dir, name string) (int64, error) {
 	}
 }
 
-// rebase replaces the first part of an entry's name.
-func rebase(entry, name string) string {
-	_, rest, _ := strings.Cut(strings.Trim(path.Clean("/"+entry), "/"), "/")
-	p := path.Join(name, rest)
-	if p == "" {
-		return "."
+// rebase puts an entry below name instead of below the archive's top entry. An
+// archive of a directory's content has no top entry but ".".
+func rebase(entry, top, name string) string {
+	rest := strings.Trim(path.Clean("/"+entry), "/")
+	if top != "" {
+		_, rest, _ = strings.Cut(rest, "/")
 	}
-	return p
+	return cmp.Or(path.Join(name, rest), ".")
 }
 
 type unpacker struct {

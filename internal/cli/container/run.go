@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 
@@ -121,7 +122,7 @@ func (r *running) run(ctx context.Context) (err error) {
 	cfg := r.spec.Config
 	attached := cfg.AttachStdin || cfg.AttachStdout || cfg.AttachStderr
 	if r.o.sigProxy && attached {
-		defer forward(ctx, r.c, r.id, cfg.Tty)()
+		defer forward(ctx, r.s, r.c, r.id, cfg.Tty)()
 	}
 	if !cfg.AttachStdout && !cfg.AttachStderr {
 		defer r.printID()()
@@ -265,15 +266,20 @@ func waitExit(ctx context.Context, s *session.Session, c *client.Client, id stri
 
 // forward sends the signals that this process gets to the container. With a
 // TTY the window's size has a way of its own.
-func forward(ctx context.Context, c *client.Client, id string, tty bool) (stop func()) {
+func forward(ctx context.Context, s *session.Session, c *client.Client, id string, tty bool) (stop func()) {
 	ctx = context.WithoutCancel(ctx)
+	giveUp := func() {
+		s.Restore()
+		fmt.Fprintln(s.Err, "\ngot 3 SIGTERM/SIGINTs, forcefully exiting")
+		os.Exit(1)
+	}
 	return stream.ForwardSignals(func(name string) {
 		if tty && name == "SIGWINCH" {
 			return
 		}
 		// A container that is not running any more cannot be told.
 		_, _ = c.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: name})
-	})
+	}, giveUp)
 }
 
 func resizeContainer(ctx context.Context, c *client.Client, id string, h, w uint) {

@@ -84,7 +84,7 @@ func (o *startOptions) startAttached(ctx context.Context, s *session.Session, na
 	info := res.Container
 	tty := info.Config != nil && info.Config.Tty
 	if !tty {
-		defer forward(ctx, c, info.ID, tty)()
+		defer forward(ctx, s, c, info.ID, tty)()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -4,35 +4,54 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
+// impatient is the number of interrupts after which the user wants out,
+// whatever the container does with them. Docker's CLI has the same.
+const impatient = 4
+
 // ForwardSignals calls send with the name of every signal that the process
-// gets, until stop is called. SIGCHLD and SIGPIPE are our own business, and
-// SIGURG is how the Go runtime preempts its threads.
-func ForwardSignals(send func(name string)) (stop func()) {
+// gets, in order, until stop is called. SIGCHLD and SIGPIPE are our own
+// business, and SIGURG is how the Go runtime preempts its threads. giveUp is
+// called when the user insists on leaving.
+func ForwardSignals(send func(name string), giveUp func()) (stop func()) {
 	ch := make(chan os.Signal, 128)
+	names := make(chan string, 128)
 	signal.Notify(ch)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(names)
+		interrupts := 0
 		for s := range ch {
-			switch s {
-			case unix.SIGCHLD, unix.SIGPIPE, unix.SIGURG:
+			sig, ok := s.(unix.Signal)
+			if !ok || sig == unix.SIGCHLD || sig == unix.SIGPIPE || sig == unix.SIGURG {
 				continue
 			}
-			if sig, ok := s.(unix.Signal); ok {
-				if name := unix.SignalName(sig); name != "" {
-					send(name)
+			if sig == unix.SIGINT || sig == unix.SIGTERM {
+				if interrupts++; interrupts == impatient {
+					giveUp()
+				}
+			}
+			if name := unix.SignalName(sig); name != "" {
+				select {
+				case names <- name:
+				default: // send hangs; more of the same will not help
 				}
 			}
 		}
-	}()
+	})
+	wg.Go(func() {
+		for name := range names {
+			send(name)
+		}
+	})
 	return func() {
 		signal.Stop(ch)
 		close(ch)
-		<-done
+		wg.Wait()
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 func TestForwardSignals(t *testing.T) {
 	got := make(chan string, 8)
-	stop := ForwardSignals(func(name string) { got <- name })
+	stop := ForwardSignals(func(name string) { got <- name }, func() { t.Error("gave up") })
 	for _, sig := range []unix.Signal{unix.SIGURG, unix.SIGCHLD, unix.SIGUSR1} {
 		if err := unix.Kill(os.Getpid(), sig); err != nil {
 			t.Fatal(err)
@@ -29,5 +29,24 @@ func TestForwardSignals(t *testing.T) {
 	case name := <-got:
 		t.Errorf("forwarded %s after all", name)
 	default:
+	}
+}
+
+func TestForwardSignalsGivesUp(t *testing.T) {
+	hang := make(chan struct{})
+	gaveUp := make(chan struct{})
+	stop := ForwardSignals(func(string) { <-hang }, func() { close(gaveUp) })
+	defer stop()
+	defer close(hang)
+	for range impatient {
+		if err := unix.Kill(os.Getpid(), unix.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond) // equal signals that are pending merge into one
+	}
+	select {
+	case <-gaveUp:
+	case <-time.After(10 * time.Second):
+		t.Error("still forwarding")
 	}
 }
