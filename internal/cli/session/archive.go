@@ -19,11 +19,11 @@ func (s *Session) CheckArchiveOutput(name, what string) error {
 	}
 	if dir := filepath.Dir(filepath.Clean(name)); dir != "" && dir != "." {
 		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("%s: invalid output path: directory %q does not exist", what, dir)
+			return fmt.Errorf("%s: invalid output path: stat %s: no such file or directory", what, dir)
 		}
 	}
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		return fmt.Errorf("%s: invalid output path: %q must be a regular file", what, name)
+		return fmt.Errorf("%s: cannot write to a directory", what)
 	}
 	return nil
 }
