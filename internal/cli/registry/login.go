@@ -3,7 +3,6 @@
 package registry
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -143,14 +142,13 @@ func (o *loginOptions) ask(s *session.Session, server, knownUser string) (apireg
 	if !s.InIsTerminal() {
 		return a, errors.New("Error: Cannot perform an interactive login from a non TTY device") //nolint:staticcheck // Docker's text
 	}
-	in := bufio.NewReader(s.In)
 	if a.Username == "" {
 		prompt := "Username: "
 		if knownUser != "" {
 			prompt = fmt.Sprintf("Username (%s): ", knownUser)
 		}
 		fmt.Fprint(s.Out, prompt)
-		line, err := readLine(in)
+		line, err := readLine(s)
 		if err != nil {
 			return a, err
 		}
@@ -167,7 +165,7 @@ func (o *loginOptions) ask(s *session.Session, server, knownUser string) (apireg
 		}
 		defer s.Restore()
 		fmt.Fprint(s.Out, "Password: ")
-		line, err := readLine(in)
+		line, err := readLine(s)
 		fmt.Fprintln(s.Out)
 		if err != nil {
 			return a, err
@@ -179,10 +177,11 @@ func (o *loginOptions) ask(s *session.Session, server, knownUser string) (apireg
 	return a, nil
 }
 
-func readLine(r *bufio.Reader) (string, error) {
-	line, err := r.ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
+// readLine takes the end of the input as the end of the line.
+func readLine(s *session.Session) (string, error) {
+	line, err := s.ReadLine()
+	if errors.Is(err, io.EOF) {
+		err = nil
 	}
-	return strings.TrimSpace(line), nil
+	return line, err
 }

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -16,14 +15,32 @@ var ErrCancelled = Exit(0)
 // Confirm shows a warning and asks whether to go on.
 func (s *Session) Confirm(warning string) error {
 	fmt.Fprint(s.Out, warning+"\nAre you sure you want to continue? [y/N] ")
-	line, err := bufio.NewReader(s.In).ReadString('\n')
+	line, err := s.ReadLine()
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	if !strings.EqualFold(strings.TrimSpace(line), "y") {
+	if !strings.EqualFold(line, "y") {
 		return ErrCancelled
 	}
 	return nil
+}
+
+// ReadLine reads one line of stdin without the blanks around it, and not a
+// byte more: what follows may be a container's input. io.EOF comes with what
+// was read of a last line.
+func (s *Session) ReadLine() (string, error) {
+	var line []byte
+	var b [1]byte
+	for {
+		n, err := s.In.Read(b[:])
+		if n == 1 && b[0] == '\n' {
+			return strings.TrimSpace(string(line)), nil
+		}
+		line = append(line, b[:n]...)
+		if err != nil {
+			return strings.TrimSpace(string(line)), err
+		}
+	}
 }
 
 // PruneFilters adds the configuration's pruneFilters to those of the command

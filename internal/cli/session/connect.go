@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -123,8 +122,8 @@ func (s *Session) offerStart(ctx context.Context, socket string, err error) (boo
 		return false, err
 	default:
 		fmt.Fprintf(s.Err, "The Gantry daemon is not running. Start it now? [Y/n] ")
-		line, readErr := bufio.NewReader(s.In).ReadString('\n')
-		if a := strings.ToLower(strings.TrimSpace(line)); readErr != nil || a != "" && a != "y" && a != "yes" {
+		line, readErr := s.ReadLine()
+		if a := strings.ToLower(line); readErr != nil || a != "" && a != "y" && a != "yes" {
 			return false, err
 		}
 	}
