@@ -92,11 +92,14 @@ func attachable(ctx context.Context, c *client.Client, name string) (*containert
 	case st == nil || res.Container.Config == nil:
 		return nil, errors.New("the daemon's answer has no state")
 	case !st.Running:
-		return nil, errors.New("You cannot attach to a stopped container, start it first") //nolint:staticcheck // Docker's text
+		//lint:ignore ST1005 Docker's text
+		return nil, errors.New("You cannot attach to a stopped container, start it first")
 	case st.Paused:
-		return nil, errors.New("You cannot attach to a paused container, unpause it first") //nolint:staticcheck // Docker's text
+		//lint:ignore ST1005 Docker's text
+		return nil, errors.New("You cannot attach to a paused container, unpause it first")
 	case st.Restarting:
-		return nil, errors.New("You cannot attach to a restarting container, wait until it is running") //nolint:staticcheck // Docker's text
+		//lint:ignore ST1005 Docker's text
+		return nil, errors.New("You cannot attach to a restarting container, wait until it is running")
 	}
 	return &res.Container, nil
 }

@@ -20,7 +20,7 @@ func NewDiff(s *session.Session) *cobra.Command {
 		Annotations: aliases("container diff", "diff"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] == "" {
-				return errors.New("Container name cannot be empty") //nolint:staticcheck // Docker's text
+				return errors.New("Container name cannot be empty")
 			}
 			c, err := s.Client()
 			if err != nil {

@@ -52,7 +52,8 @@ func onePort(ports network.PortMap, name, wanted string) (string, error) {
 	}
 	bindings := ports[port]
 	if len(bindings) == 0 {
-		return "", fmt.Errorf("Error: No public port '%s' published for %s", wanted, name) //nolint:staticcheck // Docker's text
+		//lint:ignore ST1005 Docker's text
+		return "", fmt.Errorf("Error: No public port '%s' published for %s", wanted, name)
 	}
 	var lines []string
 	for _, b := range bindings {

@@ -21,7 +21,8 @@ func NewRename(s *session.Session) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			from, to := strings.TrimSpace(args[0]), strings.TrimSpace(args[1])
 			if from == "" || to == "" {
-				return errors.New("Error: Neither old nor new names may be empty") //nolint:staticcheck // Docker's text
+				//lint:ignore ST1005 Docker's text
+				return errors.New("Error: Neither old nor new names may be empty")
 			}
 			c, err := s.Client()
 			if err != nil {

@@ -67,7 +67,8 @@ func (o *startOptions) startAll(ctx context.Context, s *session.Session, names [
 		fmt.Fprintln(s.Out, name)
 	}
 	if len(failed) > 0 {
-		return fmt.Errorf("Error: failed to start containers: %s", strings.Join(failed, ", ")) //nolint:staticcheck // Docker's text
+		//lint:ignore ST1005 Docker's text
+		return fmt.Errorf("Error: failed to start containers: %s", strings.Join(failed, ", "))
 	}
 	return nil
 }

@@ -280,7 +280,8 @@ func (f *Flags) security() (opts, masked, readOnly []string, err error) {
 			key, val, ok = strings.Cut(o, ":")
 		}
 		if key != "no-new-privileges" && (!ok || val == "") {
-			return nil, nil, nil, fmt.Errorf("Invalid --security-opt: %q", o) //nolint:staticcheck // Docker's text
+			//lint:ignore ST1005 Docker's text
+			return nil, nil, nil, fmt.Errorf("Invalid --security-opt: %q", o)
 		}
 		if key == "seccomp" && val != "unconfined" && val != "builtin" {
 			profile, err := readSeccomp(val)

@@ -140,7 +140,8 @@ func (o *loginOptions) ask(s *session.Session, server, knownUser string) (apireg
 		return a, nil
 	}
 	if !s.InIsTerminal() {
-		return a, errors.New("Error: Cannot perform an interactive login from a non TTY device") //nolint:staticcheck // Docker's text
+		//lint:ignore ST1005 Docker's text
+		return a, errors.New("Error: Cannot perform an interactive login from a non TTY device")
 	}
 	if a.Username == "" {
 		prompt := "Username: "
@@ -156,7 +157,8 @@ func (o *loginOptions) ask(s *session.Session, server, knownUser string) (apireg
 			a.Username = knownUser
 		}
 		if a.Username == "" {
-			return a, errors.New("Error: Non-null Username Required") //nolint:staticcheck // Docker's text
+			//lint:ignore ST1005 Docker's text
+			return a, errors.New("Error: Non-null Username Required")
 		}
 	}
 	if a.Password == "" {
@@ -171,7 +173,8 @@ func (o *loginOptions) ask(s *session.Session, server, knownUser string) (apireg
 			return a, err
 		}
 		if a.Password = line; a.Password == "" {
-			return a, errors.New("Error: Password Required") //nolint:staticcheck // Docker's text
+			//lint:ignore ST1005 Docker's text
+			return a, errors.New("Error: Password Required")
 		}
 	}
 	return a, nil

@@ -43,7 +43,7 @@ const exitTemplate = 64
 
 // NotFound words a missing object of any kind.
 func NotFound(name string) error {
-	return fmt.Errorf("Error: No such object: %s", name) //nolint:staticcheck // Docker's text
+	return fmt.Errorf("Error: No such object: %s", name)
 }
 
 // ListFormatHelp describes --format of the listing commands.

@@ -65,7 +65,8 @@ func (h *hostList) Set(v string) error {
 // Check validates the options after parsing.
 func (o *Options) Check(fs *pflag.FlagSet) error {
 	if !slices.Contains([]string{"debug", "info", "warn", "warning", "error", "fatal", "panic", "trace"}, strings.ToLower(o.LogLevel)) {
-		return fmt.Errorf("Unable to parse logging level: %s", o.LogLevel) //nolint:staticcheck // Docker's text
+		//lint:ignore ST1005 Docker's text
+		return fmt.Errorf("Unable to parse logging level: %s", o.LogLevel)
 	}
 	if len(o.Hosts) > 0 && fs.Changed("context") {
 		return errors.New("conflicting options: cannot specify both --host and --context")
@@ -145,7 +146,8 @@ type Endpoint struct {
 func (s *Session) Endpoint() (Endpoint, error) {
 	ep, err := s.resolve()
 	if err != nil {
-		return ep, fmt.Errorf("Failed to initialize: unable to resolve docker endpoint: %w", err) //nolint:staticcheck // Docker's text
+		//lint:ignore ST1005 Docker's text
+		return ep, fmt.Errorf("Failed to initialize: unable to resolve docker endpoint: %w", err)
 	}
 	return ep, nil
 }
@@ -158,7 +160,8 @@ func (s *Session) resolve() (Endpoint, error) {
 		host, err := ParseHost(o.Hosts[0])
 		return o.endpoint(host), err
 	default:
-		return Endpoint{}, errors.New("Specify only one -H") //nolint:staticcheck // Docker's text
+		//lint:ignore ST1005 Docker's text
+		return Endpoint{}, errors.New("Specify only one -H")
 	}
 	if name := s.ContextName(); name != config.DefaultContext {
 		c, err := config.LoadContext(o.ConfigDir, name)

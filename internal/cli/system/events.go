@@ -48,7 +48,8 @@ func showEvents(ctx context.Context, s *session.Session, format string, opts cli
 		}
 		var err error
 		if t, err = render.ParseTemplate(format); err != nil {
-			return &session.ExitError{Code: 64, Err: fmt.Errorf("Error parsing format: %w", err)} //nolint:staticcheck // Docker's text
+			//lint:ignore ST1005 Docker's text
+			return &session.ExitError{Code: 64, Err: fmt.Errorf("Error parsing format: %w", err)}
 		}
 	}
 	c, err := s.Client()

@@ -63,7 +63,7 @@ func (o *pruneOptions) run(cmd *cobra.Command, s *session.Session) error {
 	ctx := cmd.Context()
 	filters := s.PruneFilters(o.filter.Values)
 	if _, ok := filters["until"]; ok && o.volumes {
-		return errors.New(`ERROR: The "until" filter is not supported with "--volumes"`) //nolint:staticcheck // Docker's text
+		return errors.New(`ERROR: The "until" filter is not supported with "--volumes"`)
 	}
 	if !o.force {
 		if err := s.Confirm(o.warning(filters)); err != nil {

@@ -101,7 +101,8 @@ func serverVersion(r client.ServerVersionResult) *apisystem.VersionResponse {
 	v := &apisystem.VersionResponse{
 		Platform: apisystem.PlatformInfo{Name: r.Platform.Name}, Version: r.Version, APIVersion: r.APIVersion,
 		MinAPIVersion: r.MinAPIVersion, Os: r.Os, Arch: r.Arch, Components: r.Components,
-		Experimental: r.Experimental, //nolint:staticcheck // it is still shown
+		//lint:ignore SA1019 It is still shown
+		Experimental: r.Experimental,
 	}
 	for _, c := range r.Components {
 		if c.Name == engineName {
