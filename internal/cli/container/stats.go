@@ -62,7 +62,7 @@ func (o *statsOptions) run(ctx context.Context, s *session.Session, names []stri
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	b := newBoard(ctx, c, !o.noStream)
+	b := newBoard(c, !o.noStream)
 	defer func() { cancel(); b.wg.Wait() }()
 	if len(names) == 0 {
 		if err := o.watchAll(ctx, c, b); err != nil {
@@ -70,7 +70,7 @@ func (o *statsOptions) run(ctx context.Context, s *session.Session, names []stri
 		}
 	}
 	for _, n := range names {
-		b.add(n, n)
+		b.add(ctx, n, n)
 	}
 	if err := b.awaitFirst(ctx); err != nil {
 		return err
@@ -112,7 +112,7 @@ func (o *statsOptions) watchAll(ctx context.Context, c *client.Client, b *board)
 		return err
 	}
 	for _, item := range list.Items {
-		b.add(item.ID, item.ID)
+		b.add(ctx, item.ID, item.ID)
 	}
 	if o.noStream {
 		return nil
@@ -121,7 +121,7 @@ func (o *statsOptions) watchAll(ctx context.Context, c *client.Client, b *board)
 		for {
 			select {
 			case m := <-ev.Messages:
-				o.follow(b, m)
+				o.follow(ctx, b, m)
 			case err := <-ev.Err:
 				if err != nil && !errors.Is(err, context.Canceled) {
 					select {
@@ -136,14 +136,14 @@ func (o *statsOptions) watchAll(ctx context.Context, c *client.Client, b *board)
 	return nil
 }
 
-func (o *statsOptions) follow(b *board, m events.Message) {
+func (o *statsOptions) follow(ctx context.Context, b *board, m events.Message) {
 	switch m.Action {
 	case events.ActionCreate:
 		if o.all {
-			b.add(m.Actor.ID, m.Actor.ID)
+			b.add(ctx, m.Actor.ID, m.Actor.ID)
 		}
 	case events.ActionStart:
-		b.add(m.Actor.ID, m.Actor.ID)
+		b.add(ctx, m.Actor.ID, m.Actor.ID)
 	case events.ActionDie:
 		if !o.all {
 			b.remove(m.Actor.ID)

@@ -14,9 +14,8 @@ import (
 )
 
 // board holds the latest sample of each container. It owns one goroutine per
-// container, ended by its context.
+// container, ended by the context with which the container was added.
 type board struct {
-	ctx    context.Context //nolint:containedctx // it is the lifetime of the goroutines that the board owns
 	c      *client.Client
 	stream bool
 	failed chan error
@@ -37,11 +36,11 @@ type watched struct {
 	err    error
 }
 
-func newBoard(ctx context.Context, c *client.Client, stream bool) *board {
-	return &board{ctx: ctx, c: c, stream: stream, failed: make(chan error, 1), seen: map[string]*watched{}}
+func newBoard(c *client.Client, stream bool) *board {
+	return &board{c: c, stream: stream, failed: make(chan error, 1), seen: map[string]*watched{}}
 }
 
-func (b *board) add(id, name string) {
+func (b *board) add(ctx context.Context, id, name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if w := b.seen[id]; w != nil && !w.gone {
@@ -49,7 +48,7 @@ func (b *board) add(id, name string) {
 	} else if w == nil {
 		b.order = append(b.order, id)
 	}
-	ctx, cancel := context.WithCancel(b.ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	w := &watched{name: name, first: make(chan struct{}), cancel: cancel}
 	b.seen[id] = w
 	b.wg.Go(func() { defer cancel(); b.collect(ctx, id, w) })
