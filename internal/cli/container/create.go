@@ -182,10 +182,11 @@ func (o *creation) create(ctx context.Context, s *session.Session, spec *create.
 	return res.ID, cid.Write(res.ID)
 }
 
-// isMissingImage tells a missing image from a missing network or volume,
-// which have the same status.
+// isMissingImage tells a missing image, or one for another platform only, from
+// a missing network or volume, which have the same status.
 func isMissingImage(err error) bool {
-	return strings.Contains(strings.ToLower(err.Error()), "no such image")
+	text := strings.ToLower(err.Error())
+	return strings.Contains(text, "no such image") || strings.Contains(text, "does not match the specified platform")
 }
 
 // parseImage gives the image's name with a tag; nil if it is an ID.
