@@ -19,6 +19,7 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/cgroup"
 	"github.com/gantry-run/gantry/internal/linux/seccomp"
 	"github.com/gantry-run/gantry/internal/oci/plan"
+	"github.com/gantry-run/gantry/internal/oci/specjson"
 )
 
 // Create sets a container up; its program waits for Start. The caller reaps the
@@ -66,7 +67,7 @@ func (r *Runtime) create(ctx context.Context, id string, o CreateOptions, wait b
 			err = errors.Join(err, undo.Run())
 		}
 	}()
-	if err := c.claim(&undo); err != nil {
+	if err := c.claim(job.cgroupsPath(), &undo); err != nil {
 		return nil, nil, err
 	}
 	p, err := c.launch(ctx, job, &undo)
@@ -109,7 +110,6 @@ func newCreation(id string, o CreateOptions, wait bool) (*creation, error) {
 	}
 	job.plan.Process.User = o.User.plan()
 	job.plan.Root.NoPivot = o.NoPivot
-	job.plan.Wait = wait
 	if !o.NoNewKeyring {
 		job.plan.Keyring = "_ses." + id
 	}
@@ -117,6 +117,13 @@ func newCreation(id string, o CreateOptions, wait bool) (*creation, error) {
 		job.resources = job.spec.Linux.Resources
 	}
 	return job, nil
+}
+
+func (job *creation) cgroupsPath() string {
+	if job.spec.Linux == nil {
+		return ""
+	}
+	return job.spec.Linux.CgroupsPath
 }
 
 // LoadSpec reads a bundle's config.json.
@@ -128,26 +135,12 @@ func LoadSpec(bundle string) (*specs.Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read bundle's specification: %w", err)
 	}
-	return DecodeSpec(data)
-}
-
-// DecodeSpec parses a runtime specification. Unknown fields are ignored, as a
-// bundle may be made for a newer version.
-func DecodeSpec(data []byte) (*specs.Spec, error) {
-	var s specs.Spec
-	if err := json.Unmarshal(data, &s); err != nil {
-		return nil, errs.New(errs.InvalidArgument, "decode specification: %w", err)
-	}
-	return &s, nil
+	return specjson.Decode(data)
 }
 
 // newContainer makes the record; nothing exists yet.
 func (r *Runtime) newContainer(id string, job *creation) (*Container, error) {
-	path := ""
-	if job.spec.Linux != nil {
-		path = job.spec.Linux.CgroupsPath
-	}
-	group, err := cgroup.Locate(path, id)
+	group, err := cgroup.Locate(job.cgroupsPath(), id)
 	if err != nil {
 		return nil, err
 	}
@@ -175,8 +168,9 @@ func (r *Runtime) newContainer(id string, job *creation) (*Container, error) {
 	return c, nil
 }
 
-// claim takes the id, which only one can, and records the intent.
-func (c *Container) claim(undo *cleanup.Stack) error {
+// claim takes the id, which only one can, and records where the cgroup will be:
+// that is all there is to clean up until the full record is written.
+func (c *Container) claim(cgroupsPath string, undo *cleanup.Stack) error {
 	err := os.Mkdir(c.dir, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = os.MkdirAll(filepath.Dir(c.dir), 0o700); err == nil {
@@ -190,7 +184,10 @@ func (c *Container) claim(undo *cleanup.Stack) error {
 		return fmt.Errorf("create container state: %w", err)
 	}
 	undo.Push(func(context.Context) error { return os.RemoveAll(c.dir) })
-	return c.writeState()
+	if err := os.WriteFile(c.file(intentFile), []byte(cgroupsPath), 0o600); err != nil {
+		return fmt.Errorf("create container state: %w", err)
+	}
+	return nil
 }
 
 // launch makes cgroup and process. The limits are set while the child is
@@ -231,8 +228,10 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	if err != nil {
 		return nil, err
 	}
-	if job.plan.Hooks.State, err = json.Marshal(c.specState(specs.StateCreating)); err != nil {
-		return nil, err
+	if h := &job.plan.Hooks; len(h.Create)+len(h.StartContainer) > 0 {
+		if h.State, err = json.Marshal(c.specState(specs.StateCreating)); err != nil {
+			return nil, err
+		}
 	}
 	s.hooks = func() error { return c.runtimeHooks(job.spec.Hooks) }
 	if err := s.handshake(ctx, job.plan, filter); err != nil {

@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/ns"
 )
@@ -98,8 +101,36 @@ func (r *Runtime) Delete(ctx context.Context, id string, force bool) error {
 		return nil
 	}
 	r.log.Warn("delete container with unreadable state", "container", id, "error", err)
-	if err := os.RemoveAll(r.dir(id)); err != nil {
+	if err := r.deleteUnfinished(ctx, id); err != nil {
 		return fmt.Errorf("delete container %q: %w", id, err)
 	}
 	return nil
+}
+
+// deleteUnfinished removes a container whose creation was interrupted before
+// its record was written: init, which waits for its plan or has given up, the
+// cgroup and the directory.
+func (r *Runtime) deleteUnfinished(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
+	defer cancel()
+	path, err := os.ReadFile(filepath.Join(r.dir(id), intentFile))
+	if err == nil {
+		group, err := cgroup.Locate(string(path), id)
+		if err != nil {
+			return err
+		}
+		if pids, err := group.Pids(); err != nil {
+			return err
+		} else if len(pids) > 0 {
+			if err := group.SignalAll(ctx, unix.SIGKILL); err != nil {
+				return err
+			}
+		}
+		if err := group.Remove(ctx); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(r.dir(id))
 }

@@ -207,11 +207,7 @@ var errInitDied = errors.New("container init died before it could start the prog
 func (s *spawned) handshake(ctx context.Context, p *plan.Init, filter []byte) error {
 	stop := context.AfterFunc(ctx, func() { _ = unix.PidfdSendSignal(s.child.PidFD, unix.SIGKILL, nil, 0) })
 	defer stop()
-	body, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("encode plan: %w", err)
-	}
-	err = fd.WriteFrame(s.sock, fd.Frame{Kind: boot.FramePlan, Body: body})
+	err := fd.WriteFrame(s.sock, fd.Frame{Kind: boot.FramePlan, Body: p.Encode()})
 	if err == nil && p.Process.Seccomp {
 		err = fd.WriteFrame(s.sock, fd.Frame{Kind: boot.FrameSeccomp, Body: filter})
 	}

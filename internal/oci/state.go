@@ -22,13 +22,14 @@ import (
 
 // The files in a container's directory.
 const (
+	intentFile  = "cgroup"      // the specification's cgroup path, before anything is made
 	stateFile   = "state.json"  // record
 	seccompFile = "seccomp.bpf" // the compiled filter, for exec
 	startSocket = "start.sock"  // init listens here; there until start has succeeded
 )
 
-// record is what is stored of a container. It is written before the first side
-// effect, and again when the pid is known, before the program runs.
+// record is what is stored of a container. It is written when the pid of init
+// is known, before init does anything; until then intentFile speaks for it.
 type record struct {
 	OCIVersion  string            `json:"ociVersion"`
 	ID          string            `json:"id"`

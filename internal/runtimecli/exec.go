@@ -2,7 +2,6 @@ package runtimecli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/oci"
+	"github.com/gantry-run/gantry/internal/oci/specjson"
 )
 
 // list collects the values of a flag that may be given several times.
@@ -124,11 +124,7 @@ func (e *execFlags) describe(c *oci.Container, args []string) (*specs.Process, e
 		if err != nil {
 			return nil, err
 		}
-		var p specs.Process
-		if err := json.Unmarshal(data, &p); err != nil {
-			return nil, errs.New(errs.InvalidArgument, "decode %s: %w", e.process, err)
-		}
-		return &p, nil
+		return specjson.DecodeProcess(data)
 	}
 	if len(args) == 0 {
 		return nil, errs.New(errs.InvalidArgument, "process args cannot be empty")

@@ -14,6 +14,14 @@ import (
 	"github.com/gantry-run/gantry/internal/oci"
 )
 
+// forwarded are the signals that are meant for the program when they reach us.
+// Each costs a system call at start, so those that nobody sends to a runtime
+// are not among them.
+var forwarded = []os.Signal{
+	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGCONT,
+	unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH, unix.SIGIO, unix.SIGPWR,
+}
+
 // catchSignals starts collecting signals, before the child exists, so that none
 // is lost. A detaching run has no use for them.
 func catchSignals(detach bool) chan os.Signal {
@@ -21,12 +29,13 @@ func catchSignals(detach bool) chan os.Signal {
 		return nil
 	}
 	signals := make(chan os.Signal, 64)
-	signal.Notify(signals)
+	signal.Notify(signals, forwarded...)
 	return signals
 }
 
 // foreground waits for the process with its terminal, if it has one, connected
-// to ours, and passes signals on. It returns the process's exit code.
+// to ours, and passes signals on. It returns the process's exit code. Signals
+// go on being collected, and dropped: this process is about to end.
 func (a *app) foreground(p *oci.Process, signals chan os.Signal) (int, error) {
 	var terminal *session
 	if p.Console != nil {
@@ -35,37 +44,28 @@ func (a *app) foreground(p *oci.Process, signals chan os.Signal) (int, error) {
 			return 1, err
 		}
 	}
-	done := make(chan struct{})
-	var wait sync.WaitGroup
-	wait.Go(func() { forward(signals, done, int(p.PidFD.Fd()), terminal) })
+	pidfd := int(p.PidFD.Fd())
+	// It ends with this process; a signal to a pidfd whose process is gone is lost, as it should be.
+	go forward(signals, pidfd, terminal)
 	code, err := reap(p.Pid)
-	signal.Stop(signals)
-	close(done)
-	wait.Wait()
 	if terminal != nil {
 		err = errors.Join(err, terminal.close())
 	}
-	return code, errors.Join(err, p.PidFD.Close())
+	return code, err
 }
 
-// forward passes signals on until done. Those that the Go runtime and the
-// kernel send for their own ends stay here.
-func forward(signals <-chan os.Signal, done <-chan struct{}, pidfd int, terminal *session) {
-	for {
-		select {
-		case <-done:
-			return
-		case s := <-signals:
-			sig, ok := s.(unix.Signal)
-			switch {
-			case !ok, sig == unix.SIGCHLD, sig == unix.SIGURG, sig == unix.SIGPIPE:
-			case sig == unix.SIGWINCH:
-				if terminal != nil {
-					terminal.resize()
-				}
-			default:
-				_ = unix.PidfdSendSignal(pidfd, sig, nil, 0) // it has just ended, which reap shows
+// forward passes signals on.
+func forward(signals <-chan os.Signal, pidfd int, terminal *session) {
+	for s := range signals {
+		sig, ok := s.(unix.Signal)
+		switch {
+		case !ok:
+		case sig == unix.SIGWINCH:
+			if terminal != nil {
+				terminal.resize()
 			}
+		default:
+			_ = unix.PidfdSendSignal(pidfd, sig, nil, 0) // it has just ended, which reap shows
 		}
 	}
 }

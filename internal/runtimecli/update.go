@@ -2,7 +2,6 @@ package runtimecli
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"io"
 	"os"
@@ -10,7 +9,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/oci/specjson"
 )
 
 // number sets *to when the flag is given, so that 0 differs from "not given".
@@ -106,9 +105,5 @@ func (a *app) readResources(file string) (*specs.LinuxResources, error) {
 	if err != nil {
 		return nil, err
 	}
-	var r specs.LinuxResources
-	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, errs.New(errs.InvalidArgument, "decode resources: %w", err)
-	}
-	return &r, nil
+	return specjson.DecodeResources(data)
 }

@@ -10,24 +10,24 @@ import (
 // Options are mount(8)-style options sorted by what they act on. The zero
 // value changes nothing.
 type Options struct {
-	Bind      bool `json:",omitempty"` // "bind" or "rbind"
-	Recursive bool `json:",omitempty"` // "rbind"
+	Bind      bool // "bind" or "rbind"
+	Recursive bool // "rbind"
 
-	Set   uint64 `json:",omitempty"` // MOUNT_ATTR_* of this mount
-	Clear uint64 `json:",omitempty"`
+	Set   uint64 // MOUNT_ATTR_* of this mount
+	Clear uint64
 
-	RecSet   uint64 `json:",omitempty"` // MOUNT_ATTR_* of this and all mounts below ("rro", …)
-	RecClear uint64 `json:",omitempty"`
+	RecSet   uint64 // MOUNT_ATTR_* of this and all mounts below ("rro", …)
+	RecClear uint64
 
-	Propagation    uint64 `json:",omitempty"` // MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE
-	RecPropagation bool   `json:",omitempty"`
+	Propagation    uint64 // MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE
+	RecPropagation bool
 
-	Superblock []string `json:",omitempty"` // generic flags of the superblock: "ro", "sync", …
-	Data       []string `json:",omitempty"` // the filesystem's own options
+	Superblock []string // generic flags of the superblock: "ro", "sync", …
+	Data       []string // the filesystem's own options
 
-	CopyUp   bool `json:",omitempty"` // "tmpcopyup": a tmpfs starts with what it hides
-	IDMap    bool `json:",omitempty"` // "idmap"
-	RecIDMap bool `json:",omitempty"` // "ridmap"
+	CopyUp   bool // "tmpcopyup": a tmpfs starts with what it hides
+	IDMap    bool // "idmap"
+	RecIDMap bool // "ridmap"
 }
 
 type attrOption struct {

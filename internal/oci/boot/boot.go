@@ -35,7 +35,7 @@ const Verb = "init"
 
 // The frames between the parent (or whoever calls start) and init.
 const (
-	FramePlan    = 'P' // to init: plan.Init as JSON
+	FramePlan    = 'P' // to init: an encoded plan.Init
 	FrameSeccomp = 'S' // to init, after the plan if it says so: a seccomp program
 	FrameGo      = 'G' // to init: go on after FrameHooks
 	FrameHooks   = 'H' // from init: the namespaces exist, run the createRuntime hooks
@@ -153,9 +153,11 @@ func (b *initializer) receive() error {
 	if f.Kind != FramePlan {
 		return fmt.Errorf("receive plan: unexpected frame %q", f.Kind)
 	}
-	if err := json.Unmarshal(f.Body, &b.plan); err != nil {
-		return fmt.Errorf("receive plan: %w", err)
+	p, err := plan.Decode(f.Body)
+	if err != nil {
+		return err
 	}
+	b.plan = *p
 	if !b.plan.Process.Seccomp {
 		return nil
 	}
