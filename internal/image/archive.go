@@ -111,7 +111,7 @@ func (a *archive) file(ctx context.Context, name string, size int64, r io.Reader
 	if size <= maxInline && a.inlined+int(size) <= maxInlined {
 		data := make([]byte, size)
 		if _, err := io.ReadFull(r, data); err != nil {
-			return archiveFile{}, errs.Wrap(errs.InvalidArgument, unexpected(err))
+			return archiveFile{}, unexpected(err)
 		}
 		a.inlined += len(data)
 		f := archiveFile{desc: describe("", data), data: data, head: data}
@@ -132,9 +132,10 @@ func (a *archive) file(ctx context.Context, name string, size int64, r io.Reader
 	return a.store(ctx, want, size, r)
 }
 
+// unexpected gives an early end of the archive its kind.
 func unexpected(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errs.Wrap(errs.InvalidArgument, io.ErrUnexpectedEOF)
 	}
 	return err
 }
@@ -171,7 +172,7 @@ func (a *archive) store(ctx context.Context, want digest.Digest, size int64, r i
 		return archiveFile{}, unexpected(err)
 	}
 	if n != size {
-		return archiveFile{}, errs.Wrap(errs.InvalidArgument, io.ErrUnexpectedEOF)
+		return archiveFile{}, unexpected(io.EOF)
 	}
 	f := archiveFile{desc: ocispec.Descriptor{Digest: digester.Digest(), Size: size}, head: head.data}
 	if err := mismatch(want, f.desc.Digest); err != nil {

@@ -1,12 +1,13 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,11 +18,10 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/events"
-	registrytypes "github.com/moby/moby/api/types/registry"
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/engine"
-	"github.com/gantry-run/gantry/internal/registry"
 	"github.com/gantry-run/gantry/internal/testenv"
 	"github.com/gantry-run/gantry/internal/testimage"
 )
@@ -289,8 +289,77 @@ func within(t testing.TB, d time.Duration, what string, ok func() bool) {
 	}
 }
 
-var (
-	_ = io.Discard
-	_ = registry.Options{}
-	_ = registrytypes.AuthConfig{}
-)
+// fakeRegistry serves documents that no real registry would. hook may answer a
+// request itself.
+type fakeRegistry struct {
+	host string
+	docs map[string]fakeDoc // by path
+	hook func(w http.ResponseWriter, r *http.Request) bool
+
+	mu       sync.Mutex
+	requests []string // method, path and Range
+}
+
+type fakeDoc struct {
+	mediaType string
+	data      []byte
+}
+
+func startFake(t testing.TB) *fakeRegistry {
+	t.Helper()
+	f := &fakeRegistry{docs: map[string]fakeDoc{}}
+	srv := httptest.NewServer(f)
+	t.Cleanup(srv.Close)
+	f.host = strings.TrimPrefix(srv.URL, "http://")
+	return f
+}
+
+// add serves an image as repo:tag.
+func (f *fakeRegistry) add(repo, tag string, img testimage.Image) {
+	d := img.Descriptor()
+	for _, ref := range []string{tag, d.Digest.String()} {
+		f.docs["/v2/"+repo+"/manifests/"+ref] = fakeDoc{d.MediaType, img.Manifest}
+	}
+	f.docs["/v2/"+repo+"/blobs/"+img.ID()] = fakeDoc{"application/octet-stream", img.Config}
+	for _, l := range img.Layers {
+		f.docs["/v2/"+repo+"/blobs/"+l.Digest.String()] = fakeDoc{"application/octet-stream", l.Blob}
+	}
+}
+
+func (f *fakeRegistry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	f.requests = append(f.requests, strings.TrimSpace(r.Method+" "+r.URL.Path+" "+r.Header.Get("Range")))
+	f.mu.Unlock()
+	if f.hook != nil && f.hook(w, r) {
+		return
+	}
+	d, ok := f.docs[r.URL.Path]
+	if !ok {
+		http.Error(w, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`, http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", d.mediaType)
+	if strings.Contains(r.URL.Path, "/manifests/") {
+		w.Header().Set("Docker-Content-Digest", digest.FromBytes(d.data).String())
+	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(d.data))
+}
+
+func (f *fakeRegistry) count(prefix string) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.requests {
+		if strings.HasPrefix(r, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+func mustDigest(s string) digest.Digest {
+	d, err := digest.Parse(s)
+	if err != nil {
+		panic(err)
+	}
+	return d
+}

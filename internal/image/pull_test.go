@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/testimage"
 )
@@ -92,5 +90,3 @@ func TestPullRunRemove(t *testing.T) {
 		t.Errorf("events\n%s\nwant\n%s", strings.Join(log.list, "\n"), strings.Join(want, "\n"))
 	}
 }
-
-var _ digest.Digest
