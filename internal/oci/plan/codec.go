@@ -247,6 +247,10 @@ func (c *codec) process(p *Process) {
 	num(c, &p.UID)
 	num(c, &p.GID)
 	list(c, &p.Groups, func(g *uint32) { num(c, g) })
+	optional(c, &p.User, func(u *User) {
+		c.string(&u.User)
+		c.strings(&u.Groups)
+	})
 	optional(c, &p.Umask, func(u *uint32) { num(c, u) })
 	c.bool(&p.Terminal)
 	num(c, &p.Height)
