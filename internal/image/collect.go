@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 )
@@ -72,10 +74,34 @@ func (s *Service) tidy() {
 	if err := s.recoverSnapshots(s.ctx); err != nil && s.ctx.Err() == nil {
 		s.log.Warn("clean up snapshots of an earlier run", "err", err)
 	}
+	if s.killed {
+		if err := errors.Join(s.deleteOrphans(), s.suspectAll(s.ctx)); err != nil && s.ctx.Err() == nil {
+			s.log.Warn("look for image data that no database knows", "err", err)
+		}
+	}
 	if err := s.collect(s.ctx); err != nil && s.ctx.Err() == nil {
 		s.log.Warn("collect image garbage", "err", err)
 	}
 	s.collectLater()
+}
+
+// suspectAll makes the next collection compare the stores with the databases:
+// a process that was killed may have left blobs and snapshots that no database
+// knows. Containerd looks only where it has seen a removal, so something is
+// made and removed.
+func (s *Service) suspectAll(ctx context.Context) error {
+	key := s.unique("probe")
+	data := []byte(key)
+	desc := describe("", data)
+	err := content.WriteBlob(ctx, s.Content, key, bytes.NewReader(data), desc)
+	if err == nil {
+		err = s.Content.Delete(ctx, desc.Digest)
+	}
+	_, perr := s.Snapshotter.Prepare(ctx, key, "")
+	if perr == nil {
+		perr = s.Snapshotter.Remove(ctx, key)
+	}
+	return errors.Join(err, perr)
 }
 
 // collectLater arranges one collection for when what interrupted pulls keep

@@ -226,7 +226,11 @@ func leftovers(t testing.TB, s *Service) []string {
 		}
 		for _, n := range names {
 			if n.Name() != trashDir {
-				all = append(all, dir+"/"+n.Name())
+				line := dir + "/" + n.Name()
+				if ref, err := os.ReadFile(filepath.Join(s.opts.Root, line, "ref")); err == nil {
+					line += " " + string(ref) // an unfinished blob
+				}
+				all = append(all, line)
 			}
 		}
 	}

@@ -50,13 +50,14 @@ func (k *keyedLock) leave(key string, e *lockEntry) {
 // try takes the key if nobody holds or awaits it.
 func (k *keyedLock) try(key string) (unlock func(), ok bool) {
 	k.mu.Lock()
-	taken := k.held[key] != nil
-	k.mu.Unlock()
-	if taken {
+	defer k.mu.Unlock()
+	if k.held[key] != nil {
 		return nil, false
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	unlock, err := k.lock(ctx, key)
-	return unlock, err == nil
+	e := &lockEntry{token: make(chan struct{}, 1), waiters: 1}
+	if k.held == nil {
+		k.held = map[string]*lockEntry{}
+	}
+	k.held[key] = e
+	return func() { e.token <- struct{}{}; k.leave(key, e) }, true
 }

@@ -54,7 +54,9 @@ type Stores struct {
 
 type store struct {
 	Stores
-	bolt *bolt.DB
+	root   string
+	bolt   *bolt.DB
+	killed bool // the last process did not close the store
 }
 
 // openStore opens or creates the stores below root. driver "" chooses one.
@@ -63,34 +65,54 @@ func openStore(root, driver string, log *slog.Logger) (_ *store, err error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("create image store: %w", err)
 	}
-	s := &store{}
+	s := &store{root: root}
 	if s.Driver, err = chooseDriver(root, driver, log); err != nil {
 		return nil, err
 	}
-	backend, err := openSnapshotter(filepath.Join(root, s.Driver), s.Driver)
-	if err != nil {
-		return nil, fmt.Errorf("open snapshotter %s: %w", s.Driver, err)
-	}
-	blobs, err := local.NewStore(filepath.Join(root, "content"))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open content store: %w", err), backend.Close())
-	}
+	// The database comes first: its lock keeps other processes out.
 	s.bolt, err = bolt.Open(filepath.Join(root, "meta.db"), 0o600, &bolt.Options{
 		Timeout: openTimeout, FreelistType: bolt.FreelistMapType, NoFreelistSync: true, NoStatistics: true,
 	})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, errs.New(errs.Conflict, "image store %s is in use by another process", root)
+	}
 	if err != nil {
-		if errors.Is(err, bolterrors.ErrTimeout) {
-			err = errs.New(errs.Conflict, "image store %s is in use by another process", root)
-		}
-		return nil, errors.Join(fmt.Errorf("open image database: %w", err), backend.Close())
+		return nil, fmt.Errorf("open image database: %w", err)
+	}
+	backend, blobs, err := s.openBackends()
+	if err != nil {
+		return nil, errors.Join(err, s.bolt.Close())
 	}
 	s.DB = metadata.NewDB(s.bolt, blobs, map[string]snapshots.Snapshotter{s.Driver: backend})
-	if err := s.DB.Init(context.Background()); err != nil {
-		return nil, errors.Join(fmt.Errorf("open image database: %w", err), s.close())
-	}
 	s.Content, s.Snapshotter = s.DB.ContentStore(), s.DB.Snapshotter(s.Driver)
 	s.Images, s.Leases = metadata.NewImageStore(s.DB), metadata.NewLeaseManager(s.DB)
+	if err := s.DB.Init(context.Background()); err != nil {
+		return nil, errors.Join(fmt.Errorf("open image database: %w", err), s.Snapshotter.Close(), s.DB.Close())
+	}
 	return s, nil
+}
+
+// openBackends opens what the database stands on. After a kill it first moves
+// away what that left half done, on which the libraries would stumble.
+func (s *store) openBackends() (snapshots.Snapshotter, content.Store, error) {
+	var err error
+	if s.killed, err = markOpen(s.root); err != nil {
+		return nil, nil, err
+	}
+	if s.killed {
+		if err := s.removeOrphans(); err != nil {
+			return nil, nil, err
+		}
+	}
+	backend, err := openSnapshotter(filepath.Join(s.root, s.Driver), s.Driver)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open snapshotter %s: %w", s.Driver, err)
+	}
+	blobs, err := local.NewStore(filepath.Join(s.root, "content"))
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("open content store: %w", err), backend.Close())
+	}
+	return backend, blobs, nil
 }
 
 // chooseDriver takes overlay where it works. Docker's name for it is accepted.
@@ -123,7 +145,11 @@ func openSnapshotter(root, driver string) (snapshots.Snapshotter, error) {
 }
 
 func (s *store) close() error {
-	return errors.Join(s.Snapshotter.Close(), s.DB.Close())
+	err := errors.Join(s.Snapshotter.Close(), s.DB.Close())
+	if err == nil {
+		err = os.Remove(filepath.Join(s.root, openMark))
+	}
+	return err
 }
 
 // update runs fn in one transaction: everything that it does with its context
