@@ -58,16 +58,14 @@ func (o *attachOptions) run(ctx context.Context, s *session.Session, name string
 	exit := waitExit(ctx, s, c, info.ID, false)
 	done, err := attachTo(ctx, s, c, info.ID, attachment{
 		stdin: stdin, stdout: true, stderr: true, tty: tty, detachKeys: s.DetachKeys(o.detachKeys),
+		// It may have exited between the inspection and the attachment: then no
+		// output would ever end the copying.
+		recheck: func() error { _, err := attachable(ctx, c, info.ID); return err },
 	})
 	if err != nil {
 		return err
 	}
 	defer s.Restore()
-	// It may have exited between the inspection and the attachment: then no
-	// output will ever end the copying.
-	if _, err := attachable(ctx, c, info.ID); err != nil {
-		return err
-	}
 	if tty {
 		s.FollowSize(ctx, func(h, w uint) { redraw(ctx, c, info.ID, h, w) })
 	}

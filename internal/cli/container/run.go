@@ -196,6 +196,9 @@ func (r *running) attach(ctx context.Context) (<-chan error, error) {
 type attachment struct {
 	stdin, stdout, stderr, tty, logs bool
 	detachKeys                       string
+	// recheck, if set, is asked once the connection stands and before
+	// anything is copied.
+	recheck func() error
 }
 
 // attachTo hijacks a connection and starts copying. The channel gives the one
@@ -210,6 +213,12 @@ func attachTo(ctx context.Context, s *session.Session, c *client.Client, id stri
 	})
 	if err != nil {
 		return nil, err
+	}
+	if a.recheck != nil {
+		if err := a.recheck(); err != nil {
+			res.Close()
+			return nil, err
+		}
 	}
 	at := stream.Attach{Conn: res.HijackedResponse, TTY: a.tty, DetachKeys: a.detachKeys}
 	if a.stdin {
