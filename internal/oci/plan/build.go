@@ -2,7 +2,6 @@ package plan
 
 import (
 	"maps"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -156,6 +155,11 @@ var ipcSysctls = map[string]bool{
 
 func checkSysctl(key string, private func(uintptr, string) bool) error {
 	name := SysctlName(key)
+	for _, part := range strings.Split(SysctlPath(key), "/") {
+		if part == "" || part == "." || part == ".." { // it would lead elsewhere than its name says
+			return errs.New(errs.InvalidArgument, "sysctl %q is not a valid name", key)
+		}
+	}
 	switch {
 	case ipcSysctls[name], strings.HasPrefix(name, "fs.mqueue."):
 		if private(unix.CLONE_NEWIPC, "ipc") {
@@ -186,13 +190,13 @@ func SysctlName(key string) string {
 	return key
 }
 
-// SysctlPath is the file of a key below /proc/sys.
+// SysctlPath is the file of a key below /proc/sys. Build has checked that it
+// leads nowhere else.
 func SysctlPath(key string) string {
 	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '/' {
-		return path.Clean("/" + key)[1:]
+		return key
 	}
-	swap := strings.NewReplacer(".", "/", "/", ".")
-	return path.Clean("/" + swap.Replace(key))[1:]
+	return strings.NewReplacer(".", "/", "/", ".").Replace(key)
 }
 
 func personality(p *specs.LinuxPersonality) (*uint, error) {
