@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/opencontainers/cgroups"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -202,6 +203,9 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	if err != nil {
 		return nil, err
 	}
+	if n := limits.PidsLimit; n != nil && *n > 0 && *n < tightPids {
+		c.state.LatePids, limits.PidsLimit, job.plan.WaitLimits = n, nil, true
+	}
 	undo.Push(group.Remove)
 	if err := group.Create(limits); err != nil {
 		return nil, err
@@ -233,11 +237,23 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 			return nil, err
 		}
 	}
+	s.limits = c.setLateLimits
 	s.hooks = func() error { return c.runtimeHooks(job.spec.Hooks) }
 	if err := s.handshake(ctx, job.plan, filter); err != nil {
 		return nil, c.explain(err)
 	}
 	return s.process(job.options.ConsoleSocket)
+}
+
+// tightPids is a limit of processes that init's own threads could exceed. Such a
+// limit is set when init is about to execute the program and needs no more.
+const tightPids = 32
+
+func (c *Container) setLateLimits() error {
+	if c.state.LatePids == nil {
+		return nil
+	}
+	return c.state.Cgroup.Set(&cgroups.Resources{PidsLimit: c.state.LatePids})
 }
 
 // compileSeccomp compiles the filter and keeps it for later execs.

@@ -30,6 +30,7 @@ type spawned struct {
 	sock      int
 	console   int
 	hooks     func() error
+	limits    func() error // sets what was left for the end, see tightPids
 	log       *slog.Logger
 	reaped    bool
 }
@@ -247,12 +248,11 @@ func (s *spawned) follow(untilReady bool) error {
 				s.console, f.FDs = f.FDs[0], nil
 			}
 		case boot.FrameHooks:
-			if s.hooks != nil {
-				if err := s.hooks(); err != nil {
-					return err
-				}
+			if err := s.answer(s.hooks); err != nil {
+				return err
 			}
-			if err := fd.WriteFrame(s.sock, fd.Frame{Kind: boot.FrameGo}); err != nil {
+		case boot.FrameLimits:
+			if err := s.answer(s.limits); err != nil {
 				return err
 			}
 		case boot.FrameError:
@@ -264,6 +264,16 @@ func (s *spawned) follow(untilReady bool) error {
 			fd.Close(h) // not asked for
 		}
 	}
+}
+
+// answer does what init waits for and lets it go on.
+func (s *spawned) answer(f func() error) error {
+	if f != nil {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return fd.WriteFrame(s.sock, fd.Frame{Kind: boot.FrameGo})
 }
 
 func decodeFailure(body []byte) error {

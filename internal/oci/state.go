@@ -42,6 +42,7 @@ type record struct {
 	OwnerUID    int               `json:"owner"`
 	Cgroup      cgroup.Group      `json:"cgroup"`
 
+	LatePids    *int64       `json:"latePids,omitempty"` // a limit that is set last, see tightPids
 	UserNS      bool         `json:"userNS,omitempty"`
 	TimeNS      bool         `json:"timeNS,omitempty"`
 	Keyring     string       `json:"keyring,omitempty"`

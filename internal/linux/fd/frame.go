@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -80,6 +81,32 @@ func ReadFrame(sock int) (f Frame, err error) {
 	}
 	f.Kind, f.Body = head[0], make([]byte, size)
 	return f, readFull(sock, f.Body)
+}
+
+// Exchange sends a frame without body and, if wait is set, waits for any frame
+// without body in return. It neither allocates nor lets the Go scheduler start
+// a thread meanwhile, for use where the kernel would refuse one.
+func Exchange(sock int, kind byte, wait bool) error {
+	var head [headSize]byte
+	head[0] = kind
+	if n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(sock), uintptr(unsafe.Pointer(&head)), headSize); errno != 0 {
+		return errno
+	} else if n != headSize {
+		return io.ErrShortWrite
+	}
+	for got := uintptr(0); wait && got < headSize; {
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(sock), uintptr(unsafe.Pointer(&head[got])), headSize-got)
+		switch {
+		case errno == unix.EINTR:
+		case errno != 0:
+			return errno
+		case n == 0:
+			return io.ErrUnexpectedEOF
+		default:
+			got += n
+		}
+	}
+	return nil
 }
 
 func recv(sock int, p, oob []byte) (int, []int, error) {

@@ -39,6 +39,7 @@ const (
 	FrameSeccomp = 'S' // to init, after the plan if it says so: a seccomp program
 	FrameGo      = 'G' // to init: go on after FrameHooks
 	FrameHooks   = 'H' // from init: the namespaces exist, run the createRuntime hooks
+	FrameLimits  = 'L' // from init: set the limits that init itself could not live with; answered by FrameGo
 	FrameConsole = 'C' // from init: the terminal's master is attached
 	FrameWarning = 'W' // from init: text for the log
 	FrameReady   = 'R' // from init: all checked, the program is about to be executed or start is awaited
@@ -107,6 +108,10 @@ func (b *initializer) run() error {
 		return err
 	}
 	if err := process.Undumpable(); err != nil {
+		return err
+	}
+	// What the creator itself inherited must not reach hooks either.
+	if err := fd.CloseExecFrom(b.plan.FDs.FirstClosed); err != nil {
 		return err
 	}
 	if err := b.openProc(); err != nil {

@@ -282,8 +282,14 @@ func (b *initializer) become() error {
 	if err := fd.CloseExecFrom(b.plan.FDs.FirstClosed); err != nil {
 		return err
 	}
-	if err := fd.WriteFrame(b.sock, fd.Frame{Kind: FrameReady}); err != nil {
-		return err
+	// From here on no thread must be started: the limit may not allow one.
+	if b.plan.WaitLimits {
+		if err := fd.Exchange(b.sock, FrameLimits, true); err != nil {
+			return fmt.Errorf("wait for limits: %w", err)
+		}
+	}
+	if err := fd.Exchange(b.sock, FrameReady, false); err != nil {
+		return fmt.Errorf("report readiness: %w", err)
 	}
 	// With no_new_privs anybody may load a filter. Without, it takes
 	// CAP_SYS_ADMIN, so the one call that gives up the capabilities comes after

@@ -1,0 +1,184 @@
+package oci
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/testenv"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+// limit reads a limit of a container by its v1 or v2 name.
+func limit(t *testing.T, c *Container, controller, v1, v2 string) string {
+	t.Helper()
+	file := filepath.Join(c.state.Cgroup.V1[controller], v1)
+	if c.state.Cgroup.V2() {
+		file = filepath.Join(c.state.Cgroup.Unified, v2)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Error(err)
+	}
+	return strings.TrimSpace(string(data))
+}
+
+func TestLimitsAndUpdate(t *testing.T) {
+	c := background(t, func(s *specs.Spec) {
+		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: ptr[int64](64 << 20)}
+		s.Linux.Resources.CPU = &specs.LinuxCPU{Quota: ptr[int64](50000), Period: ptr[uint64](100000), Shares: ptr[uint64](512)}
+		s.Linux.Resources.Pids = &specs.LinuxPids{Limit: ptr[int64](77)}
+	})
+	if got := limit(t, c, "memory", "memory.limit_in_bytes", "memory.max"); got != "67108864" {
+		t.Errorf("memory %s", got)
+	}
+	if got := limit(t, c, "pids", "pids.max", "pids.max"); got != "77" {
+		t.Errorf("pids %s", got)
+	}
+	if got := limit(t, c, "cpu", "cpu.cfs_quota_us", "cpu.max"); !strings.HasPrefix(got, "50000") {
+		t.Errorf("cpu %s", got)
+	}
+	if err := c.Update(t.Context(), &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr[int64](128 << 20)}, Pids: &specs.LinuxPids{Limit: ptr[int64](-1)}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := limit(t, c, "memory", "memory.limit_in_bytes", "memory.max"); got != "134217728" {
+		t.Errorf("memory after update %s", got)
+	}
+	if got := limit(t, c, "pids", "pids.max", "pids.max"); got != "max" {
+		t.Errorf("pids after update %s", got)
+	}
+	if got := limit(t, c, "cpu", "cpu.cfs_quota_us", "cpu.max"); !strings.HasPrefix(got, "50000") {
+		t.Errorf("cpu after an update of other things %s", got)
+	}
+	if err := c.Update(t.Context(), &specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: "999"}}); err == nil {
+		t.Error("CPU 999 was accepted")
+	}
+	stats, err := c.Stats()
+	if err != nil || stats.MemoryStats.Usage.Limit != 128<<20 || stats.PidsStats.Current == 0 || stats.CpuStats.CpuUsage.TotalUsage == 0 {
+		t.Errorf("%+v, %v", stats, err)
+	}
+}
+
+func TestOOMKilled(t *testing.T) {
+	r := newRuntime(t)
+	spec := newSpec("sh", "-c", "tail /dev/zero") // keeps all that it reads
+	spec.Linux.Resources.Memory = &specs.LinuxMemory{Limit: ptr[int64](16 << 20), Swap: ptr[int64](16 << 20)}
+	c, p, err := r.Run(t.Context(), "oom", CreateOptions{Bundle: newBundle(t), Spec: spec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := wait(t, p); code != 137 {
+		t.Errorf("exit code %d", code)
+	}
+	if !c.OOMKilled() {
+		t.Error("it does not say so")
+	}
+	if err := c.Delete(t.Context(), false); err != nil {
+		t.Error(err)
+	}
+	if c := background(t, nil); c.OOMKilled() {
+		t.Error("a healthy container says so")
+	}
+}
+
+// TestTightLimits sets limits that init itself, a program with several threads
+// and megabytes of memory, could not live with.
+func TestTightLimits(t *testing.T) {
+	res := run(t, "echo alive", func(s *specs.Spec) { s.Linux.Resources.Pids = &specs.LinuxPids{Limit: ptr[int64](1)} })
+	if res.out != "alive\n" {
+		t.Errorf("one process: got %+v", res)
+	}
+	res = run(t, "true | true; echo $?", func(s *specs.Spec) { s.Linux.Resources.Pids = &specs.LinuxPids{Limit: ptr[int64](1)} })
+	if !strings.Contains(res.err, "fork") {
+		t.Errorf("the limit does not hold: got %+v", res)
+	}
+	res = run(t, "echo alive", func(s *specs.Spec) {
+		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: ptr[int64](4 << 20), Swap: ptr[int64](4 << 20)}
+	})
+	if res.out != "alive\n" {
+		t.Errorf("4 MiB: got %+v", res)
+	}
+}
+
+func TestDeviceUpdate(t *testing.T) {
+	c := background(t, func(s *specs.Spec) {
+		s.Process.Capabilities.Bounding = append(s.Process.Capabilities.Bounding, "CAP_SYSLOG")
+	})
+	try := func() string {
+		p := newProcess("sh", "-c", "mknod /tmp/k c 1 11 2>/dev/null; head -c 0 /tmp/k")
+		p.Capabilities.Bounding = append(p.Capabilities.Bounding, "CAP_SYSLOG")
+		p.Capabilities.Effective, p.Capabilities.Permitted = p.Capabilities.Bounding, p.Capabilities.Bounding
+		res, err := execIn(t, c, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.err
+	}
+	if got := try(); !strings.Contains(got, "not permitted") {
+		t.Errorf("denied device: got %q", got)
+	}
+	allow := specs.LinuxDeviceCgroup{Allow: true, Type: "c", Major: ptr[int64](1), Minor: ptr[int64](11), Access: "rwm"}
+	if err := c.Update(t.Context(), &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}, allow}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := try(); strings.Contains(got, "not permitted") {
+		t.Errorf("allowed device: got %q", got)
+	}
+}
+
+// TestParallel runs many containers at once from one process, as the supervisor does.
+func TestParallel(t *testing.T) {
+	r, bundle := newRuntime(t), newBundle(t)
+	const count = 60
+	begin := time.Now()
+	var group sync.WaitGroup
+	for range count {
+		group.Go(func() {
+			c, p, err := r.Run(t.Context(), testenv.Unique("par"), CreateOptions{Bundle: bundle, Spec: newSpec("sleep", "1000")})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if res, err := execIn(t, c, newProcess("sh", "-c", "exit 4")); err != nil || res.code != 4 {
+				t.Errorf("exec: %+v, %v", res, err)
+			}
+			if err := c.Signal(t.Context(), unix.SIGKILL, true); err != nil {
+				t.Error(err)
+			}
+			if code := wait(t, p); code != 137 {
+				t.Errorf("exit code %d", code)
+			}
+			if err := c.Delete(t.Context(), false); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	t.Logf("%d × run, exec, kill, delete in %v", count, time.Since(begin))
+}
+
+func TestSignalAllOfNothing(t *testing.T) {
+	r := newRuntime(t)
+	c, p, err := r.Run(t.Context(), "gone", CreateOptions{Bundle: newBundle(t), Spec: newSpec("true")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p)
+	if err := c.Signal(t.Context(), unix.SIGKILL, true); err != nil {
+		t.Errorf("got %v", err)
+	}
+	if err := c.Delete(t.Context(), false); err != nil {
+		t.Error(err)
+	}
+	if err := c.Pause(t.Context()); !errs.Is(err, errs.Conflict) {
+		t.Errorf("pause: got %v", err)
+	}
+}

@@ -1,0 +1,149 @@
+package oci
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/errs"
+)
+
+func TestExec(t *testing.T) {
+	c := background(t, nil)
+	p := newProcess("sh", "-c", "echo out; echo err >&2; pwd; echo $A $HOME; exit 5")
+	p.Cwd, p.Env = "/tmp", append(p.Env, "A=1", "A=2")
+	res, err := execIn(t, c, p)
+	if err != nil || res != (result{5, "out\n/tmp\n2 /root\n", "err\n"}) {
+		t.Errorf("got %+v, %v", res, err)
+	}
+}
+
+// TestExecJoinsEverything compares namespaces and cgroups with those of init.
+func TestExecJoinsEverything(t *testing.T) {
+	c := background(t, nil)
+	res, err := execIn(t, c, newProcess("sh", "-c", `for n in cgroup ipc mnt net pid user uts; do
+		test $(readlink /proc/self/ns/$n) = $(readlink /proc/1/ns/$n) || echo different $n; done
+		readlink /proc/self/root; cat /proc/self/cgroup | grep -v ':/$'; grep -c . /proc/1/cgroup`))
+	if err != nil || strings.Contains(res.out, "different") || !strings.HasPrefix(res.out, "/\n") {
+		t.Errorf("got %+v, %v", res, err)
+	}
+	// From the host's side the process is in the very groups of init.
+	r := newStreams(t, "")
+	proc, err := c.Exec(t.Context(), ExecOptions{Process: newProcess("sleep", "1000"), IO: r.io})
+	r.handed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(pid int) string {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		if err != nil {
+			t.Error(err)
+		}
+		return string(data)
+	}
+	if a, b := read(proc.Pid), read(c.Pid()); a != b {
+		t.Errorf("exec is in %s\ninit in %s", a, b)
+	}
+	if pids, err := c.Pids(); err != nil || len(pids) != 2 {
+		t.Errorf("pids %v, %v", pids, err)
+	}
+	if err := unix.PidfdSendSignal(int(proc.PidFD.Fd()), unix.SIGKILL, nil, 0); err != nil {
+		t.Error(err)
+	}
+	if code := wait(t, proc); code != 137 {
+		t.Errorf("exit code %d", code)
+	}
+	r.done()
+}
+
+func TestExecIntoStoppedAndPaused(t *testing.T) {
+	c := background(t, nil)
+	if err := c.Pause(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	requireStatus(t, c, statusPaused)
+	if err := c.Pause(t.Context()); !errs.Is(err, errs.Conflict) {
+		t.Errorf("pause again: got %v", err)
+	}
+	if _, err := execIn(t, c, newProcess("true")); !errs.Is(err, errs.Conflict) {
+		t.Errorf("exec while paused: got %v", err)
+	}
+	if err := c.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	requireStatus(t, c, specs.StateRunning)
+	if res, err := execIn(t, c, newProcess("true")); err != nil || res.code != 0 {
+		t.Errorf("exec after resume: got %+v, %v", res, err)
+	}
+	if err := c.Resume(t.Context()); !errs.Is(err, errs.Conflict) {
+		t.Errorf("resume again: got %v", err)
+	}
+
+	r := newRuntime(t)
+	c, p, err := r.Run(t.Context(), "short", CreateOptions{Bundle: newBundle(t), Spec: newSpec("true")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p)
+	if _, err := execIn(t, c, newProcess("true")); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "stopped container") {
+		t.Errorf("exec after the end: got %v", err)
+	}
+	if err := c.Delete(t.Context(), false); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestKillPaused kills a frozen container, which must not need a resume.
+func TestKillPaused(t *testing.T) {
+	r := newRuntime(t)
+	c, p, err := r.Run(t.Context(), "frozen", CreateOptions{Bundle: newBundle(t), Spec: newSpec("sleep", "1000")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Pause(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Signal(t.Context(), unix.SIGKILL, false); err != nil {
+		t.Fatal(err)
+	}
+	if code := wait(t, p); code != 137 {
+		t.Errorf("exit code %d", code)
+	}
+	if err := c.Delete(t.Context(), false); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExecInCreated(t *testing.T) {
+	r := newRuntime(t)
+	c, p, err := r.Create(t.Context(), "waiting", CreateOptions{Bundle: newBundle(t), Spec: newSpec("true")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The waiting init must give nothing away to its container.
+	res, err := execIn(t, c, newProcess("sh", "-c", "hostname; cd /proc/1/fd; for f in *; do cat $f || ls $f/. || readlink $f; done; ls /proc/1/root/ /proc/1/cwd/; head -c 1 /proc/1/environ"))
+	if err != nil || res.out != "testhost\n" || !strings.Contains(res.err, "Permission denied") {
+		t.Errorf("got %+v, %v", res, err)
+	}
+	if err := c.Delete(t.Context(), false); err != nil {
+		t.Error(err)
+	}
+	wait(t, p)
+}
+
+func TestExecSubCgroup(t *testing.T) {
+	c := background(t, nil)
+	for _, bad := range []string{"..", "a/../../b", "missing"} {
+		s := newStreams(t, "")
+		_, err := c.Exec(t.Context(), ExecOptions{Process: newProcess("true"), IO: s.io, Cgroup: bad})
+		s.handed()
+		s.done()
+		if err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
