@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"syscall"
 
@@ -127,7 +128,7 @@ func (l *pull) fetch(ctx context.Context, op *operation, ref reference.Named, ta
 	if a.config.OS != "" && a.config.OS != runtime.GOOS {
 		return false, nil, errs.New(errs.InvalidArgument, "image operating system %q cannot be used on this platform: operating system is not supported", a.config.OS)
 	}
-	a.source = map[string]string{"containerd.io/distribution.source." + reference.Domain(ref): reference.Path(ref)}
+	a.source = map[string]string{sourceLabel(ref): reference.Path(ref)}
 	known, err := l.known(ctx, op, a)
 	if err != nil {
 		return false, nil, err
@@ -148,6 +149,16 @@ func (l *pull) fetch(ctx context.Context, op *operation, ref reference.Named, ta
 			reference.FamiliarString(ref), platforms.Format(a.platform), platforms.Format(*l.platform)))
 	}
 	return changed, a.body, err
+}
+
+// sourceLabel is where containerd's pusher looks for repositories of the same
+// registry from which a blob can be mounted. It leaves out the port.
+func sourceLabel(ref reference.Named) string {
+	host := reference.Domain(ref)
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return "containerd.io/distribution.source." + host
 }
 
 // known tells whether the very same image is here, and holds it.

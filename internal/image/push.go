@@ -42,11 +42,9 @@ func (s *Service) Push(ctx context.Context, ref string, auth registry.AuthConfig
 	if len(tags) == 0 {
 		return errs.New(errs.NotFound, "An image does not exist locally with the tag: %s", reference.FamiliarName(named))
 	}
-	repo := s.registry.Open(ctx, named, auth)
-	defer repo.Close()
 	p.Message("", fmt.Sprintf("The push refers to repository [%s]", named.Name()))
 	for _, t := range tags {
-		if err := s.pushTag(ctx, repo, t, platform, p); err != nil {
+		if err := s.pushTag(ctx, auth, t, platform, p); err != nil {
 			return err
 		}
 	}
@@ -61,7 +59,7 @@ type push struct {
 	p      engine.Progress
 }
 
-func (s *Service) pushTag(ctx context.Context, repo *registryclient.Repository, r record, platform *ocispec.Platform, p engine.Progress) error {
+func (s *Service) pushTag(ctx context.Context, auth registry.AuthConfig, r record, platform *ocispec.Platform, p engine.Progress) error {
 	e := s.index.Load().byID[r.image]
 	if e == nil {
 		return notFound(r.name.String())
@@ -78,6 +76,9 @@ func (s *Service) pushTag(ctx context.Context, repo *registryclient.Repository, 
 	if held, err := op.hold(ctx, e.manifest.Digest); err != nil || !held {
 		return errors.Join(err, errs.New(errs.NotFound, "image %s is incomplete", shortID(e.id)))
 	}
+	// One for each tag: it remembers what was pushed, manifests included.
+	repo := s.registry.Open(ctx, r.name, auth)
+	defer repo.Close()
 	pusher, err := repo.Pusher(ctx, r.name, e.manifest)
 	if err != nil {
 		return err
