@@ -107,9 +107,6 @@ func (c *Container) planExec(spec *specs.Process) (*plan.Init, []byte, error) {
 const threadNamespaces = unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWPID
 
 func (c *Container) spawnExec(o ExecOptions, p *plan.Init) (*spawned, error) {
-	if c.state.UserNS || c.state.TimeNS {
-		return nil, errs.New(errs.Unsupported, "exec in a container with a user or time namespace is not supported")
-	}
 	pid, start := c.process()
 	pidfd, err := ns.Open(pid, start)
 	if errors.Is(err, unix.ESRCH) {
@@ -141,12 +138,35 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init) (*spawned, error) {
 	if o.Process.Terminal {
 		b.io = IO{}
 	}
+	b.oomScore, b.exact = p.Process.OOMScoreAdj, p.Process.ExactLimits
+	if c.state.UserNS || c.state.TimeNS {
+		b.joinByChild(pidfd, c.state.UserNS, c.state.TimeNS)
+	}
 	p.FDs = plan.FDs{FirstClosed: b.sockFD(), MountNS: b.sockFD() + 1, CgroupNS: b.sockFD() + 2}
 	s, err := b.spawn()
 	if errors.Is(err, unix.EBUSY) && o.Cgroup == "" {
 		return c.spawnBeside(b, pid)
 	}
 	return s, err
+}
+
+// joinByChild leaves the joining to the child, which alone can join a user or
+// time namespace. Only the PID namespace is the forking thread's to join, as it
+// takes effect for children.
+func (b *birth) joinByChild(pidfd int, user, time bool) {
+	b.prepare = func() error {
+		if err := unix.Setns(pidfd, unix.CLONE_NEWPID); err != nil {
+			return fmt.Errorf("join PID namespace of container: %w", err)
+		}
+		return nil
+	}
+	b.join, b.joinKinds, b.beRoot = pidfd, threadNamespaces&^unix.CLONE_NEWPID, user
+	if user {
+		b.joinKinds |= unix.CLONE_NEWUSER
+	}
+	if time {
+		b.joinKinds |= unix.CLONE_NEWTIME
+	}
 }
 
 // spawnBeside puts the process where the container's init is now: a v2 group

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -47,6 +49,12 @@ type birth struct {
 	log      *slog.Logger
 	uidMap   []syscall.SysProcIDMap
 	gidMap   []syscall.SysProcIDMap
+
+	join      int // with joinKinds: a pidfd, see ns.Joiner
+	joinKinds int
+	beRoot    bool
+	oomScore  *int
+	exact     bool // fail if oomScore needs a privilege that is missing
 }
 
 // sockFD is the number of the socket in the child; extra descriptors follow it.
@@ -80,9 +88,8 @@ func (b *birth) spawn() (_ *spawned, err error) {
 	if u := b.door.Unified(); u >= 0 {
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, u
 	}
-	program := "/proc/self/fd/" + strconv.Itoa(int(self.Fd()))
 	argv := []string{"gantry-runtime", boot.Verb, strconv.Itoa(b.sockFD())}
-	child, err := ns.Fork(program, argv, attr, func() error {
+	prepare := func() error {
 		if err := b.door.EnterV1(); err != nil {
 			return err
 		}
@@ -90,7 +97,16 @@ func (b *birth) spawn() (_ *spawned, err error) {
 			return b.prepare()
 		}
 		return nil
-	})
+	}
+	var child ns.Child
+	if b.joinKinds != 0 {
+		child, err = ns.ForkJoin(ns.Joiner{
+			Program: int(self.Fd()), Argv: argv, Env: attr.Env, Files: files, CgroupFD: b.door.Unified(),
+			Join: b.join, Kinds: b.joinKinds, BeRoot: b.beRoot,
+		}, prepare)
+	} else {
+		child, err = ns.Fork("/proc/self/fd/"+strconv.Itoa(int(self.Fd())), argv, attr, prepare)
+	}
 	if err != nil {
 		fd.Close(ours)
 		return nil, fmt.Errorf("start init: %w", err)
@@ -101,7 +117,30 @@ func (b *birth) spawn() (_ *spawned, err error) {
 		return nil, errors.Join(fmt.Errorf("find start time of init: %w", err), s.kill())
 	}
 	s.startTime = st.StartTime
+	if err := b.setOOMScore(child.Pid); err != nil {
+		return nil, errors.Join(err, s.kill())
+	}
 	return s, nil
+}
+
+// setOOMScore sets the child's score, which it waits for: it has no plan yet.
+func (b *birth) setOOMScore(pid int) error {
+	if b.oomScore == nil {
+		return nil
+	}
+	file, want := fmt.Sprintf("/proc/%d/oom_score_adj", pid), strconv.Itoa(*b.oomScore)
+	if have, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(have)) == want {
+		return nil
+	}
+	err := os.WriteFile(file, []byte(want), 0)
+	if errors.Is(err, fs.ErrPermission) && !b.exact {
+		b.log.Warn("oom_score_adj stays as it is: lowering it needs CAP_SYS_RESOURCE", "asked", want)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("set oom_score_adj: %w", err)
+	}
+	return nil
 }
 
 // files lists what the child gets, by number.
@@ -149,6 +188,15 @@ func (c *Container) spawnInit(job *creation) (*spawned, error) {
 	if job.plan.Process.Terminal {
 		b.io = IO{}
 	}
+	b.oomScore, b.exact = job.plan.Process.OOMScoreAdj, job.plan.Process.ExactLimits
+	if job.plan.UserNS {
+		mounts, err := prepareMounts(job.plan.Root, b.sockFD()+1)
+		if err != nil {
+			return nil, err
+		}
+		defer closeAll(mounts)
+		b.extra = append(b.extra, mounts...)
+	}
 	fds := &job.plan.FDs
 	fds.FirstClosed = b.sockFD()
 	if job.wait {
@@ -161,6 +209,40 @@ func (c *Container) spawnInit(job *creation) (*spawned, error) {
 		b.extra = append(b.extra, listener)
 	}
 	return b.spawn()
+}
+
+// prepareMounts makes the mounts that come from the host, for an init without
+// rights there. first is the number that the first one gets in init.
+func prepareMounts(r *plan.Root, first int) (all []int, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(all)
+		}
+	}()
+	h, err := boot.PrepareRoot(r)
+	if err != nil {
+		return all, err
+	}
+	all = append(all, h)
+	r.FD = first
+	for i := range r.Targets {
+		m := &r.Targets[i]
+		if !m.Options.Bind {
+			continue
+		}
+		if h, err = boot.PrepareBind(*m); err != nil {
+			return all, err
+		}
+		m.FD = first + len(all)
+		all = append(all, h)
+	}
+	return all, nil
+}
+
+func closeAll(fds []int) {
+	for _, h := range fds {
+		fd.Close(h)
+	}
 }
 
 func idMap(list []specs.LinuxIDMapping) []syscall.SysProcIDMap {

@@ -81,6 +81,11 @@ func copySelf() (_ *os.File, err error) {
 	}
 	dst := os.NewFile(uintptr(mfd), "gantry-runtime")
 	if _, err = io.Copy(dst, src); err == nil {
+		// Executable for all, readable for root only: an init in a user namespace
+		// is then not dumpable from its first moment on.
+		err = dst.Chmod(0o711)
+	}
+	if err == nil {
 		_, err = unix.FcntlInt(uintptr(mfd), unix.F_ADD_SEALS,
 			unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
 	}

@@ -126,9 +126,6 @@ func (b *initializer) run() error {
 		}
 	}
 	unix.Umask(0) // the modes of what is made are exact
-	if err := b.setOOMScore(); err != nil {
-		return err
-	}
 	var err error
 	if b.plan.Exec {
 		err = b.join()

@@ -3,9 +3,6 @@ package boot
 import (
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -16,25 +13,6 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/process"
 	"github.com/gantry-run/gantry/internal/linux/tty"
 )
-
-// setOOMScore runs before anything hides the machine's procfs.
-func (b *initializer) setOOMScore() error {
-	p := &b.plan.Process
-	if p.OOMScoreAdj == nil {
-		return nil
-	}
-	want := strconv.Itoa(*p.OOMScoreAdj)
-	if have, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil && strings.TrimSpace(string(have)) == want {
-		return nil
-	}
-	err := b.writeProc("self/oom_score_adj", want)
-	denied := errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
-	if denied && !p.ExactLimits {
-		b.warn("oom_score_adj stays as it is: setting %s needs CAP_SYS_RESOURCE", want)
-		return nil
-	}
-	return err
-}
 
 // join makes this process a member of the container whose namespaces it has
 // been born in, but for those that a whole process can only enter by itself.

@@ -76,6 +76,14 @@ func (b *initializer) newTimeNS() error {
 	if err := unix.Unshare(unix.CLONE_NEWTIME); err != nil {
 		return fmt.Errorf("create time namespace: %w", err)
 	}
+	if b.plan.UserNS && len(b.plan.TimeOffsets) > 0 {
+		// Files of a process that is not dumpable belong to the machine's root.
+		// Nobody else is in the namespaces yet.
+		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("set dumpable: %w", err)
+		}
+		defer func() { _ = process.Undumpable() }() // it worked before
+	}
 	var text strings.Builder
 	for _, o := range b.plan.TimeOffsets {
 		fmt.Fprintf(&text, "%s %d %d\n", o.Clock, o.Secs, o.Nanosecs)
@@ -103,18 +111,37 @@ func (b *initializer) openRoot() error {
 			return err
 		}
 	}
+	if r.FD > 0 {
+		d := mount.FromFD(r.FD)
+		b.root = mount.RootAt(d.FD())
+		return d.Attach(host) // over the old root: any place does until pivot_root
+	}
+	d, err := attachRoots(r)
+	if err != nil {
+		return err
+	}
+	b.root = mount.RootAt(d.FD())
+	return nil
+}
+
+// attachRoots makes the mounts on the root's path and returns the last one.
+func attachRoots(r *plan.Root) (*mount.Detached, error) {
 	mounts := r.Mounts
 	if len(mounts) == 0 {
 		mounts = []plan.RootMount{{Type: "bind", Source: r.Path, Options: mount.Options{Bind: true, Recursive: true}}}
 	}
+	var top *mount.Detached
 	for _, m := range mounts {
 		d, err := attachRoot(r.Path, m)
-		if err != nil {
-			return fmt.Errorf("mount root filesystem %s: %w", r.Path, err)
+		if top != nil {
+			top.Close()
 		}
-		b.root = mount.RootAt(d.FD())
+		if err != nil {
+			return nil, fmt.Errorf("mount root filesystem %s: %w", r.Path, err)
+		}
+		top = d
 	}
-	return nil
+	return top, nil
 }
 
 func attachRoot(dir string, m plan.RootMount) (*mount.Detached, error) {
@@ -241,6 +268,11 @@ func (b *initializer) target(m plan.Mount, dir bool) (int, error) {
 // makeMount builds the detached mount and tells whether it is a directory.
 func (b *initializer) makeMount(m plan.Mount) (d *mount.Detached, dir bool, err error) {
 	o := m.Options
+	if m.FD > 0 {
+		d = mount.FromFD(m.FD)
+		dir, err = mount.IsDir(d.FD())
+		return d, dir, err
+	}
 	if o.Bind {
 		return bindMount(m.Source, o)
 	}
@@ -252,6 +284,10 @@ func (b *initializer) makeMount(m plan.Mount) (d *mount.Detached, dir bool, err 
 		o.Data = append(o.Data, "context="+label)
 	}
 	d, err = mount.NewDetached(m.Type, m.Source, o, attrs)
+	if m.Type == "sysfs" && b.plan.UserNS && errors.Is(err, unix.EPERM) {
+		// The network namespace belongs to another user namespace: show what is there.
+		return bindMount("/sys", mount.Options{Bind: true, Recursive: true, RecSet: o.Set})
+	}
 	if err != nil {
 		return nil, false, err
 	}

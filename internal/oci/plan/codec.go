@@ -189,6 +189,7 @@ func (c *codec) hook(h *Hook) {
 }
 
 func (c *codec) root(r *Root) {
+	num(c, &r.FD)
 	c.string(&r.Path)
 	list(c, &r.Mounts, func(m *RootMount) {
 		c.string(&m.Type)
@@ -200,6 +201,7 @@ func (c *codec) root(r *Root) {
 	c.bool(&r.ReadOnly)
 	c.bool(&r.NoPivot)
 	list(c, &r.Targets, func(m *Mount) {
+		num(c, &m.FD)
 		c.string(&m.Target)
 		c.string(&m.Type)
 		c.string(&m.Source)

@@ -68,7 +68,12 @@ type TimeOffset struct {
 }
 
 // Root describes the root filesystem and all that is mounted in it.
+//
+// In a user namespace init may be unable to reach the host's directories. Then
+// the parent makes the mounts that come from there and hands them over: FD and
+// Mount.FD are their descriptors in init, 0 if init is to make the mount itself.
 type Root struct {
+	FD            int
 	Path          string
 	Mounts        []RootMount // on Path itself, in order
 	Propagation   uint64      // MS_*, of the whole tree before anything else
@@ -93,6 +98,7 @@ type RootMount struct {
 
 // Mount is a mount inside the root.
 type Mount struct {
+	FD      int // see Root
 	Target  string
 	Type    string
 	Source  string

@@ -1,0 +1,2 @@
+// This file is empty. It lets the package declare functions without bodies,
+// which rawfork.go takes from package runtime.

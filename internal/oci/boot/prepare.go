@@ -1,0 +1,54 @@
+package boot
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/mount"
+	"github.com/gantry-run/gantry/internal/linux/ns"
+	"github.com/gantry-run/gantry/internal/oci/plan"
+)
+
+// PrepareRoot makes the root filesystem's mount in the calling process, for a
+// container whose init may not. Nobody sees it: it is made in a mount namespace
+// that ends with a thread, and goes on as a detached copy, whose descriptor is
+// the caller's.
+func PrepareRoot(r *plan.Root) (int, error) {
+	copied := -1
+	err := ns.OnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil { // implies CLONE_FS
+			return fmt.Errorf("create mount namespace: %w", err)
+		}
+		top, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("open /: %w", err)
+		}
+		defer fd.Close(top)
+		if err := mount.SetAttr(top, mount.Attr{Propagation: unix.MS_SLAVE}, true); err != nil {
+			return fmt.Errorf("set propagation of /: %w", err)
+		}
+		d, err := attachRoots(r)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		c, err := mount.Clone(d.FD(), "", true)
+		if err != nil {
+			return err
+		}
+		copied = c.FD()
+		return nil
+	})
+	return copied, err
+}
+
+// PrepareBind makes a bind mount in the calling process, as PrepareRoot.
+func PrepareBind(m plan.Mount) (int, error) {
+	d, _, err := bindMount(m.Source, m.Options)
+	if err != nil {
+		return -1, fmt.Errorf("error mounting %q to rootfs at %q: %w", m.Source, m.Target, err)
+	}
+	return d.FD(), nil
+}
