@@ -1,0 +1,143 @@
+package ns
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/testenv"
+)
+
+func TestParseStat(t *testing.T) {
+	line := "42 (a) R (b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20 21"
+	got, err := parseStat([]byte(line))
+	if err != nil || got != (Proc{'S', 777}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for _, bad := range []string{"", "42 (x", "42 (x) S", "42 (x) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x"} {
+		if _, err := parseStat([]byte(bad)); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func FuzzParseStat(f *testing.F) {
+	f.Add([]byte("42 (a) R (b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20"))
+	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = parseStat(data) })
+}
+
+func TestOpenGuardsAgainstReuse(t *testing.T) {
+	st, err := Stat(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := Open(os.Getpid(), st.StartTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ended, err := WaitExit(fd, 0); err != nil || ended {
+		t.Errorf("we have ended? %v, %v", ended, err)
+	}
+	if err := unix.Close(fd); err != nil {
+		t.Error(err)
+	}
+	if _, err := Open(os.Getpid(), st.StartTime+1); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("another start time: got %v", err)
+	}
+	if _, err := Stat(1 << 30); !Gone(err) {
+		t.Errorf("no such process: got %v", err)
+	}
+}
+
+func TestWaitExit(t *testing.T) {
+	cmd := exec.Command("sleep", "0.1")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.PidfdOpen(cmd.Process.Pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ended, err := WaitExit(fd, time.Millisecond); err != nil || ended {
+		t.Errorf("too early: %v, %v", ended, err)
+	}
+	if ended, err := WaitExit(fd, -1); err != nil || !ended {
+		t.Errorf("got %v, %v", ended, err)
+	}
+	if err := errors.Join(unix.Close(fd), cmd.Wait()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOnThread changes what belongs to a thread many times over and checks that
+// no thread that goes on has been touched.
+func TestOnThread(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	before, err := os.Readlink("/proc/self/ns/uts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for range 100 {
+		group.Go(func() {
+			err := OnThread(func() error {
+				if unix.Gettid() == os.Getpid() {
+					return errors.New("it is the main thread")
+				}
+				if err := unix.Unshare(unix.CLONE_NEWUTS); err != nil {
+					return err
+				}
+				now, err := os.Readlink("/proc/thread-self/ns/uts")
+				if err == nil && now == before {
+					err = errors.New("nothing changed")
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Fatal(err)
+		}
+		touched := 0
+		for _, task := range tasks {
+			if now, err := os.Readlink("/proc/self/task/" + task.Name() + "/ns/uts"); err == nil && now != before {
+				touched++
+			}
+		}
+		if touched == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d threads are left changed", touched)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestKinds(t *testing.T) {
+	seen := map[int]bool{}
+	for _, k := range Kinds {
+		if got, ok := KindOf(k.Name); !ok || got != k || seen[k.Clone] {
+			t.Errorf("%+v", k)
+		}
+		seen[k.Clone] = true
+		if _, err := os.Stat("/proc/self/ns/" + k.File); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, ok := KindOf("nope"); ok {
+		t.Error("nope is a kind")
+	}
+}
