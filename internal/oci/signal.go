@@ -23,11 +23,15 @@ func (c *Container) Signal(ctx context.Context, sig unix.Signal, all bool) error
 		}
 		return nil
 	}
-	pid, start := c.process()
 	notRunning := errs.New(errs.Conflict, "container not running")
-	if pid == 0 {
+	// A zombie takes signals, to no effect.
+	if alive, err := c.alive(); err != nil || !alive {
+		if err != nil {
+			return fmt.Errorf("signal container %q: %w", c.id, err)
+		}
 		return notRunning
 	}
+	pid, start := c.process()
 	pidfd, err := ns.Open(pid, start)
 	if errors.Is(err, unix.ESRCH) {
 		return notRunning
