@@ -30,8 +30,9 @@ func TestFrames(t *testing.T) {
 	big := bytes.Repeat([]byte("x"), 3<<20)
 	done := make(chan error, 1)
 	go func() {
-		done <- errors.Join(WriteFrame(a, Frame{Kind: 'A'}), WriteFrame(a, Frame{Kind: 'B', Body: big, FDs: []int{int(null.Fd())}}), Exchange(a, 'C', false))
+		err := errors.Join(WriteFrame(a, Frame{Kind: 'A'}), WriteFrame(a, Frame{Kind: 'B', Body: big, FDs: []int{int(null.Fd())}}), Exchange(a, 'C', false))
 		Close(a)
+		done <- err
 	}()
 	for _, want := range []Frame{{Kind: 'A', Body: []byte{}}, {Kind: 'B', Body: big, FDs: []int{0}}, {Kind: 'C', Body: []byte{}}} {
 		f, err := ReadFrame(b)
