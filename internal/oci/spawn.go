@@ -288,8 +288,7 @@ var errInitDied = errors.New("container init died before it could start the prog
 // handshake sends the plan and follows init until its program runs, or, with a
 // pause before Start, until it is ready.
 func (s *spawned) handshake(ctx context.Context, p *plan.Init, filter []byte) error {
-	stop := context.AfterFunc(ctx, func() { _ = unix.PidfdSendSignal(s.child.PidFD, unix.SIGKILL, nil, 0) })
-	defer stop()
+	defer onEnd(ctx, func() { _ = unix.PidfdSendSignal(s.child.PidFD, unix.SIGKILL, nil, 0) })() // init's end is what is waited for
 	err := fd.WriteFrame(s.sock, fd.Frame{Kind: boot.FramePlan, Body: p.Encode()})
 	if err == nil && p.Process.Seccomp {
 		err = fd.WriteFrame(s.sock, fd.Frame{Kind: boot.FrameSeccomp, Body: filter})
@@ -302,6 +301,18 @@ func (s *spawned) handshake(ctx context.Context, p *plan.Init, filter []byte) er
 		return ctx.Err()
 	}
 	return err
+}
+
+// onEnd runs f if ctx ends before the returned function is called, which waits
+// for an f that runs.
+func onEnd(ctx context.Context, f func()) func() {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { f(); close(done) })
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
 }
 
 // follow reads frames until init is where it should be.

@@ -45,9 +45,10 @@ func (c *Container) Start(ctx context.Context) error {
 	if s.sock, err = c.dialInit(); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = unix.Shutdown(s.sock, unix.SHUT_RDWR) })
-	defer stop()
-	if err := s.follow(false); err != nil {
+	stop := onEnd(ctx, func() { _ = unix.Shutdown(s.sock, unix.SHUT_RDWR) }) // wakes the reading below
+	err = s.follow(false)
+	stop()
+	if err != nil {
 		return c.explain(err)
 	}
 	if err := os.Remove(c.file(startSocket)); err != nil && !errors.Is(err, fs.ErrNotExist) {
