@@ -3,6 +3,8 @@ package image
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/gantry-run/gantry/internal/engine"
@@ -72,6 +74,47 @@ func BenchmarkOpen(b *testing.B) {
 		if err := s.Close(); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// manyFiles has layers of files that compress to half.
+func manyFiles(b *testing.B, layers, files, size int) testimage.Image {
+	b.Helper()
+	var all []testimage.Layer
+	for i := range layers {
+		var in []testimage.File
+		for j := range files {
+			body := make([]byte, size)
+			src := rand.NewChaCha8([32]byte{byte(i), byte(j), byte(j >> 8)})
+			_, _ = src.Read(body[:size/2]) // never fails
+			in = append(in, testimage.File{Name: fmt.Sprintf("d%d/f%d", i, j), Body: body})
+		}
+		l, err := testimage.NewLayer(testimage.Gzip, in...)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all = append(all, l)
+	}
+	img, err := testimage.New(testimage.Spec{Layers: all})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return img
+}
+
+// A pull of 192 MB in 6,400 files and 8 layers, from a registry on loopback.
+func BenchmarkPull(b *testing.B) {
+	srv, reg := startRegistry(b, testimage.ServerOptions{})
+	publishImage(b, reg, "many", "1", manyFiles(b, 8, 800, 30_000), nil)
+	for b.Loop() {
+		s := openService(b, Options{})
+		s.mustPull(b, srv.Host+"/many:1")
+		b.StopTimer()
+		closeService(s)
+		if err := os.RemoveAll(s.opts.Root); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
 	}
 }
 

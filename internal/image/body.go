@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -178,4 +180,18 @@ func (s *Service) loadBody(ctx context.Context, desc ocispec.Descriptor) (*body,
 		return nil, err
 	}
 	return parseBody(desc, m, config)
+}
+
+// configCopy gives a config that the caller may change.
+func (b *body) configCopy() dockerspec.DockerOCIImageConfig {
+	c := b.config.Config
+	c.Env, c.Cmd, c.Entrypoint = slices.Clone(c.Env), slices.Clone(c.Cmd), slices.Clone(c.Entrypoint)
+	c.OnBuild, c.Shell = slices.Clone(c.OnBuild), slices.Clone(c.Shell)
+	c.ExposedPorts, c.Volumes, c.Labels = maps.Clone(c.ExposedPorts), maps.Clone(c.Volumes), maps.Clone(c.Labels)
+	if c.Healthcheck != nil {
+		h := *c.Healthcheck
+		h.Test = slices.Clone(h.Test)
+		c.Healthcheck = &h
+	}
+	return c
 }

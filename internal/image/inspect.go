@@ -16,7 +16,7 @@ func (s *Service) Inspect(ctx context.Context, name string) (imagetypes.InspectR
 	if err != nil {
 		return imagetypes.InspectResponse{}, err
 	}
-	config := e.config.Config
+	config := e.configCopy()
 	desc := e.manifest
 	out := imagetypes.InspectResponse{
 		ID: e.id.String(), RepoTags: e.repoTags(), RepoDigests: e.repoDigests(),

@@ -34,17 +34,12 @@ func (s *Service) Prune(ctx context.Context, filters engine.Filters) (imagetypes
 			!matchLabels(e.config.Config.Labels, filters):
 			continue
 		}
-		r := &removal{s: s, e: e, users: s.users(e.id), given: e.id.String()}
-		if len(r.users) > 0 {
-			continue
-		}
-		r.untag, r.whole = e.refs, true
-		gone, err := r.apply(ctx)
+		gone, freed, err := s.pruneImage(ctx, e, onlyDangling)
 		if err != nil {
 			return report, err
 		}
 		report.ImagesDeleted = append(report.ImagesDeleted, gone...)
-		report.SpaceReclaimed += uint64(r.freed)
+		report.SpaceReclaimed += uint64(freed)
 	}
 	if err := s.dropResumable(ctx); err != nil {
 		return report, err
@@ -57,4 +52,21 @@ func (s *Service) Prune(ctx context.Context, filters engine.Filters) (imagetypes
 			map[string]string{"reclaimed": strconv.FormatUint(report.SpaceReclaimed, 10)})
 	}
 	return report, nil
+}
+
+// pruneImage removes an image unless a container uses it or, meanwhile, it got
+// a name.
+func (s *Service) pruneImage(ctx context.Context, e *entry, onlyDangling bool) ([]imagetypes.DeleteResponse, int64, error) {
+	if len(s.users(e.id)) > 0 {
+		return nil, 0, nil
+	}
+	s.records.Lock()
+	defer s.records.Unlock()
+	now := s.index.Load().byID[e.id]
+	if now == nil || onlyDangling && len(now.refs) > 0 {
+		return nil, 0, nil
+	}
+	r := &removal{s: s, e: now, given: e.id.String(), untag: now.refs, whole: true}
+	gone, err := r.apply(ctx)
+	return gone, r.freed, err
 }

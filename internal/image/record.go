@@ -53,6 +53,13 @@ func (s *Service) admit(ctx context.Context, op *operation, a *arrival) (changed
 
 // name gives an image names, in one transaction with its anchor.
 func (s *Service) name(ctx context.Context, b *body, names ...naming) (changed bool, err error) {
+	s.records.Lock()
+	defer s.records.Unlock()
+	return s.nameLocked(ctx, b, names...)
+}
+
+// nameLocked is name for callers that hold s.records.
+func (s *Service) nameLocked(ctx context.Context, b *body, names ...naming) (changed bool, err error) {
 	before := s.index.Load()
 	if before.byID[b.id] == nil {
 		changed = true
@@ -117,7 +124,8 @@ func plain(d ocispec.Descriptor) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
 }
 
-// drop deletes records in one transaction; missing ones do not matter.
+// drop deletes records in one transaction; missing ones do not matter. Callers
+// hold s.records.
 func (s *Service) drop(ctx context.Context, names ...string) error {
 	if len(names) == 0 {
 		return nil

@@ -15,33 +15,63 @@ import (
 
 // Tag gives an image one more name, taking it from whatever has it.
 func (s *Service) Tag(ctx context.Context, name, target string) error {
-	e, rec, err := s.find(name)
-	if err != nil {
-		return err
-	}
 	tagged, err := parseTarget(target)
 	if err != nil {
 		return err
 	}
-	desc := e.manifest
-	if rec != nil {
-		desc = rec.target // an index stays one
-	}
-	if _, err := s.name(scoped(ctx), e.body, naming{tagged, desc}); err != nil {
+	e, err := s.tag(scoped(ctx), name, tagged)
+	if err != nil {
 		return err
 	}
 	s.publish(events.ActionTag, e.id.String(), reference.FamiliarString(tagged), e.config.Config.Labels)
 	return nil
 }
 
-// Remove removes a name, or the image when it was the last one or the image
-// was given by its ID.
-func (s *Service) Remove(ctx context.Context, name string, opts engine.ImageRemove) ([]imagetypes.DeleteResponse, error) {
+func (s *Service) tag(ctx context.Context, name string, tagged reference.NamedTagged) (*entry, error) {
+	s.records.Lock()
+	defer s.records.Unlock()
 	e, rec, err := s.find(name)
 	if err != nil {
 		return nil, err
 	}
-	r := &removal{s: s, e: e, users: s.users(e.id), force: opts.Force, given: name}
+	desc := e.manifest
+	if rec != nil {
+		desc = rec.target // an index stays one
+	}
+	_, err = s.nameLocked(ctx, e.body, naming{tagged, desc})
+	return e, err
+}
+
+// Remove removes a name, or the image when it was the last one or the image
+// was given by its ID.
+func (s *Service) Remove(ctx context.Context, name string, opts engine.ImageRemove) ([]imagetypes.DeleteResponse, error) {
+	e, _, err := s.find(name)
+	if err != nil {
+		return nil, err
+	}
+	users := s.users(e.id)
+	ctx = scoped(ctx)
+	out, err := s.remove(ctx, name, e.id, users, opts.Force)
+	if err != nil {
+		return nil, err
+	}
+	// Names alone may keep content too: an index, or another manifest.
+	return out, s.collect(ctx)
+}
+
+// remove plans and does a removal in one go, so that no name comes in between.
+// users are those of the image id; the name may have moved on since.
+func (s *Service) remove(ctx context.Context, name string, id digest.Digest, users []User, force bool) ([]imagetypes.DeleteResponse, error) {
+	s.records.Lock()
+	defer s.records.Unlock()
+	e, rec, err := s.find(name)
+	if err != nil {
+		return nil, err
+	}
+	if e.id != id {
+		return nil, errs.New(errs.Conflict, "conflict: %s was given to another image meanwhile", name)
+	}
+	r := &removal{s: s, e: e, users: users, force: force, given: name}
 	switch {
 	case rec != nil:
 		err = r.byName(*rec)
@@ -53,13 +83,7 @@ func (s *Service) Remove(ctx context.Context, name string, opts engine.ImageRemo
 	if err != nil {
 		return nil, err
 	}
-	ctx = scoped(ctx)
-	out, err := r.apply(ctx)
-	if err != nil {
-		return nil, err
-	}
-	// Names alone may keep content too: an index, or another manifest.
-	return out, s.collect(ctx)
+	return r.apply(ctx)
 }
 
 // removal plans what a removal does, then does it.

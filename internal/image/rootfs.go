@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -149,12 +150,14 @@ func (r *rootfsStore) dropStray(ctx context.Context, held []leases.Resource) err
 			wanted[w] = true
 		}
 	}
+	held = slices.DeleteFunc(held, func(h leases.Resource) bool { return wanted[h] })
+	if len(held) == 0 {
+		return nil // without a durable write, which may wait for a busy disk
+	}
 	return r.store.update(ctx, func(ctx context.Context) error {
 		for _, h := range held {
-			if !wanted[h] {
-				if err := r.store.Leases.DeleteResource(ctx, r.lease, h); err != nil {
-					return fmt.Errorf("release layers: %w", err)
-				}
+			if err := r.store.Leases.DeleteResource(ctx, r.lease, h); err != nil {
+				return fmt.Errorf("release layers: %w", err)
 			}
 		}
 		return nil

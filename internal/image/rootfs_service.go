@@ -27,10 +27,9 @@ func (s *Service) Resolve(_ context.Context, ref string, platform *ocispec.Platf
 			"image with reference %s was found but its platform (%s) does not match the specified platform (%s)",
 			ref, platforms.Format(e.platform), platforms.Format(*platform))
 	}
-	manifest := e.manifest
+	manifest, config := e.manifest, e.configCopy()
 	img := engine.Image{
-		ID: e.id.String(), Config: e.config.Config.ImageConfig, Health: e.config.Config.Healthcheck,
-		Shell: e.config.Config.Shell, Platform: e.config.Platform, ChainID: e.chain().String(), Manifest: &manifest,
+		ID: e.id.String(), Config: config.ImageConfig, Health: config.Healthcheck, Shell: config.Shell, Platform: e.config.Platform, ChainID: e.chain().String(), Manifest: &manifest,
 	}
 	if rec != nil {
 		img.Name = familiar([]record{*rec})[0]

@@ -89,6 +89,51 @@ func TestRootfsOfEmptyImage(t *testing.T) {
 	}
 }
 
+// An image whose layers are not unpacked is unpacked when a container needs it.
+func TestRootfsUnpacksAgain(t *testing.T) {
+	s := openService(t, Options{})
+	img := layered(t, testimage.OCI)
+	loadImage(t, s, img, "x:1")
+	e := s.index.Load().byID[mustDigest(img.ID())]
+	for _, l := range slices.Backward(e.layers) {
+		if err := s.Snapshotter.Remove(scoped(t.Context()), l.chainID.String()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := prepare(t, s, "c", "x:1")
+	if got := readFile(t, at+"/layers/changed"); got != "top\n" {
+		t.Errorf("content %q", got)
+	}
+	if err := s.collect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if dirs, err := s.layerDirs(scoped(t.Context()), e.chain()); err != nil || len(dirs) != len(img.Layers) {
+		t.Errorf("after a collection: %v, err %v", dirs, err)
+	}
+}
+
+// What Resolve and Inspect give is the caller's to change.
+func TestResolveGivesCopies(t *testing.T) {
+	s := openService(t, Options{})
+	app, err := testimage.App(testimage.OCI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loadImage(t, s, app, "app:1")
+	for range 2 {
+		img, err := s.Resolve(t.Context(), "app:1", nil)
+		if err != nil || img.Config.Labels["org.example.level"] != "1" || img.Config.Env[1] != "GREETING=hello from the image" || img.Health.Retries != 2 {
+			t.Fatalf("%+v, err %v", img, err)
+		}
+		img.Config.Labels["org.example.level"], img.Config.Env[1], img.Health.Retries = "2", "changed", 5
+		e, err := s.Inspect(t.Context(), "app:1")
+		if err != nil || e.Config.Labels["org.example.level"] != "1" || e.Config.Env[1] != "GREETING=hello from the image" {
+			t.Fatalf("%+v, err %v", e.Config, err)
+		}
+		e.Config.Labels["org.example.level"], e.Config.Env[1] = "3", "changed"
+	}
+}
+
 // What a container stands on survives the forced removal of its image, a
 // collection and a restart.
 func TestRootfsKeepsLayers(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/moby/moby/api/types/events"
+	registrytypes "github.com/moby/moby/api/types/registry"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/semaphore"
 
@@ -47,9 +48,10 @@ type Service struct {
 	boot     string // tells this Service's keys from those of an earlier one
 	serial   atomic.Uint64
 
-	index  atomic.Pointer[index]
-	reload sync.Mutex // one rebuild of the index at a time; guards bodies
-	bodies map[digest.Digest]*body
+	index   atomic.Pointer[index]
+	records sync.Mutex // held while records change: what is planned is still true when it is done
+	reload  sync.Mutex // one rebuild of the index at a time; guards bodies
+	bodies  map[digest.Digest]*body
 
 	rootfs    *rootfsStore
 	downloads *semaphore.Weighted // layers that are fetched at a time
@@ -150,4 +152,10 @@ func (s *Service) publish(action events.Action, id, name string, labels map[stri
 // unique gives a key that no other operation has, in any process.
 func (s *Service) unique(kind string) string {
 	return fmt.Sprintf("%s-%s-%d", kind, s.boot, s.serial.Add(1))
+}
+
+// Login checks credentials against a registry; wrong ones are errs.Unauthorized.
+func (s *Service) Login(ctx context.Context, auth registrytypes.AuthConfig) (status, identityToken string, err error) {
+	answer, err := s.registry.Login(ctx, auth)
+	return answer.Status, answer.IdentityToken, err
 }
