@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/gantry-run/gantry/internal/engine"
+	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/image/helloworld"
 )
 
@@ -40,7 +41,11 @@ func (s *Service) useBuiltin(ctx context.Context, ref reference.Named, platform 
 	}
 	s.log.Info("use the built-in hello-world", "err", cause)
 	p.Message("latest", "Pulling from library/hello-world")
-	p.Message("", "No registry answers, using the copy of hello-world that is built into Gantry")
+	why := "No registry answers"
+	if !errs.Is(cause, errs.Internal) {
+		why = "The registry gives no image" // it answered
+	}
+	p.Message("", why+", using the copy of hello-world that is built into Gantry")
 	a, blob, err := builtinImage(wanted, program)
 	if err != nil {
 		return err
