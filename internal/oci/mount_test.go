@@ -19,6 +19,12 @@ func TestOverlayRoot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bundle := newBundle(t)
 			dir := filepath.Join(bundle, strings.Repeat("d", 60))
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(filepath.Join(bundle, "rootfs"), filepath.Join(dir, "rootfs")); err != nil {
+				t.Fatal(err)
+			}
 			var lower []string
 			for i := range layers {
 				l := filepath.Join(dir, fmt.Sprintf("layer%d", i))
@@ -30,7 +36,7 @@ func TestOverlayRoot(t *testing.T) {
 				}
 				lower = append(lower, l)
 			}
-			lower = append(lower, filepath.Join(bundle, "rootfs"))
+			lower = append(lower, filepath.Join(dir, "rootfs"))
 			for _, d := range []string{"upper", "work", "merged"} {
 				if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 					t.Fatal(err)

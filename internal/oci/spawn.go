@@ -53,6 +53,7 @@ type birth struct {
 	join      int // with joinKinds: a pidfd, see ns.Joiner
 	joinKinds int
 	beRoot    bool
+	ownMemory bool // fork without sharing memory, as a new time namespace demands
 	oomScore  *int
 	exact     bool // fail if oomScore needs a privilege that is missing
 }
@@ -99,9 +100,9 @@ func (b *birth) spawn() (_ *spawned, err error) {
 		return nil
 	}
 	var child ns.Child
-	if b.joinKinds != 0 {
+	if b.joinKinds != 0 || b.ownMemory {
 		child, err = ns.ForkJoin(ns.Joiner{
-			Program: int(self.Fd()), Argv: argv, Env: attr.Env, Files: files, CgroupFD: b.door.Unified(),
+			Program: int(self.Fd()), Argv: argv, Env: attr.Env, Files: files, CgroupFD: b.door.Unified(), Clone: b.clone,
 			Join: b.join, Kinds: b.joinKinds, BeRoot: b.beRoot,
 		}, prepare)
 	} else {
@@ -187,6 +188,15 @@ func (c *Container) spawnInit(job *creation) (*spawned, error) {
 	}
 	if job.plan.Process.Terminal {
 		b.io = IO{}
+	}
+	if job.plan.NewTimeNS && job.namespaces.Clone&unix.CLONE_NEWUSER == 0 {
+		job.plan.NewTimeNS, b.ownMemory = false, true
+		b.prepare = func() error {
+			if err := join.enter(); err != nil {
+				return err
+			}
+			return ns.NewTime(plan.OffsetsText(job.plan.TimeOffsets))
+		}
 	}
 	b.oomScore, b.exact = job.plan.Process.OOMScoreAdj, job.plan.Process.ExactLimits
 	if job.plan.UserNS {

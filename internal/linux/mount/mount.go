@@ -11,6 +11,7 @@ package mount
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -218,13 +219,23 @@ const maxString = 255
 const maxPage = 4095
 
 // NewAt makes a filesystem on the directory handle target, which must be
-// reachable by its path in the caller's namespace. Unlike New it takes overlay
-// options of any length.
+// reachable by its path in the caller's namespace. Unlike New it takes long
+// overlay options. The caller's thread may end up with / as its working
+// directory, so it must not share that with others that care.
 func NewAt(target int, fsType, source string, o Options) (*Detached, error) {
-	if data := strings.Join(o.Data, ","); fsType == "overlay" && len(data) <= maxPage {
-		return legacyAt(target, fsType, source, data, o)
-	}
 	if fsType == "overlay" {
+		if data := strings.Join(o.Data, ","); len(data) <= maxPage {
+			return legacyAt(target, fsType, source, data, o)
+		}
+		if dir, short := shortenLayers(o.Data); dir != "" {
+			if data := strings.Join(short, ","); len(data) <= maxPage {
+				if err := unix.Chdir(dir); err != nil {
+					return nil, fmt.Errorf("enter directory of layers: %w", err)
+				}
+				defer func() { _ = unix.Chdir("/") }() // there is always a root
+				return legacyAt(target, fsType, source, data, o)
+			}
+		}
 		o.Data = splitLayers(o.Data)
 	}
 	d, err := NewDetached(fsType, source, o, int(o.Set))
@@ -236,6 +247,32 @@ func NewAt(target int, fsType, source string, o Options) (*Detached, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// shortenLayers makes the paths of an overlay's layers relative to the directory
+// that all of them are in; "" if there is none.
+func shortenLayers(data []string) (dir string, short []string) {
+	short = append(short, data...)
+	for i, option := range data {
+		list, ok := strings.CutPrefix(option, "lowerdir=")
+		if !ok {
+			continue
+		}
+		if strings.Contains(list, "\\") { // an escaped colon is part of a name
+			return "", nil
+		}
+		layers := strings.Split(list, ":")
+		for dir = parentDir(layers[0]); dir != "/"; dir = parentDir(dir) {
+			if !slices.ContainsFunc(layers, func(l string) bool { return !strings.HasPrefix(l, dir+"/") }) {
+				break
+			}
+		}
+		for n := range layers {
+			layers[n] = strings.TrimPrefix(layers[n], strings.TrimSuffix(dir, "/")+"/")
+		}
+		short[i] = "lowerdir=" + strings.Join(layers, ":")
+	}
+	return dir, short
 }
 
 // splitLayers turns lowerdir=a:b into lowerdir+=a, lowerdir+=b (Linux 6.7),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -126,6 +127,21 @@ func TestSplitLayers(t *testing.T) {
 	for i := range got {
 		if got[i] != want[i] {
 			t.Errorf("got %q", got)
+		}
+	}
+}
+
+func TestShortenLayers(t *testing.T) {
+	for _, tc := range []struct{ in, dir, out string }{
+		{"lowerdir=/a/b/1/fs:/a/b/22/fs", "/a/b", "lowerdir=1/fs:22/fs"},
+		{"lowerdir=/a/b/1/fs", "/a/b/1", "lowerdir=fs"},
+		{"lowerdir=/a/b:/ab/c", "/", "lowerdir=a/b:ab/c"},
+		{"lowerdir=/a/b\\:c:/a/d", "", ""},
+		{"upperdir=/u", "", "upperdir=/u"},
+	} {
+		dir, short := shortenLayers([]string{tc.in})
+		if out := strings.Join(short, ","); dir != tc.dir || out != tc.out {
+			t.Errorf("%s: got %q %q", tc.in, dir, out)
 		}
 	}
 }

@@ -24,17 +24,20 @@ func runtimeAfterFork()
 //go:linkname runtimeAfterForkInChild syscall.runtime_AfterForkInChild
 func runtimeAfterForkInChild()
 
-// Joiner describes a child that joins namespaces by itself before it executes
-// its program. User and time namespaces can be joined by a process with one
-// thread only, which no Go program is, but the copy that fork makes of one.
+// Joiner describes a child that does not share its parent's memory, unlike one
+// that Fork makes, and so can be born into another time namespace. It may join
+// namespaces by itself before it executes its program: user and time namespaces
+// can be joined by a process with one thread only, which no Go program is, but
+// the copy that fork makes of one.
 type Joiner struct {
 	Program  int      // descriptor of the file to execute
 	Argv     []string // must not be empty
 	Env      []string
 	Files    []uintptr // become 0, 1, …
 	CgroupFD int       // -1: the parent's group
+	Clone    uintptr   // CLONE_NEW* for the child to be born with
 	Join     int       // a pidfd whose process's namespaces are joined
-	Kinds    int       // CLONE_NEW* to join
+	Kinds    int       // CLONE_NEW* to join; 0: none
 	BeRoot   bool      // become user and group 0 afterwards, for a user namespace
 }
 
@@ -79,7 +82,7 @@ func (j *Joiner) fork() (Child, error) {
 	}
 	defer fd.Close(report[0])
 	pidfd := int32(-1)
-	args := &cloneArgs{flags: unix.CLONE_PIDFD, pidfd: uint64(uintptr(unsafe.Pointer(&pidfd))), exitSignal: uint64(unix.SIGCHLD)}
+	args := &cloneArgs{flags: unix.CLONE_PIDFD | uint64(j.Clone), pidfd: uint64(uintptr(unsafe.Pointer(&pidfd))), exitSignal: uint64(unix.SIGCHLD)}
 	if j.CgroupFD >= 0 {
 		args.flags, args.cgroup = args.flags|unix.CLONE_INTO_CGROUP, uint64(j.CgroupFD)
 	}
@@ -142,8 +145,10 @@ func forkExec(args *cloneArgs, j *Joiner, files []uintptr, argv, env []*byte, re
 	if _, _, errno = syscall.RawSyscall6(syscall.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0, 0); errno != 0 {
 		goto fail
 	}
-	if _, _, errno = syscall.RawSyscall(unix.SYS_SETNS, uintptr(j.Join), uintptr(j.Kinds), 0); errno != 0 {
-		goto fail
+	if j.Kinds != 0 {
+		if _, _, errno = syscall.RawSyscall(unix.SYS_SETNS, uintptr(j.Join), uintptr(j.Kinds), 0); errno != 0 {
+			goto fail
+		}
 	}
 	if j.BeRoot {
 		if _, _, errno = syscall.RawSyscall(syscall.SYS_SETRESGID, 0, 0, 0); errno != 0 {

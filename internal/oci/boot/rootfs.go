@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -72,6 +71,8 @@ func (b *initializer) build() error {
 	return nil
 }
 
+// newTimeNS makes a time namespace that execve enters (Linux 6.3). It serves in
+// a new user namespace only; else the parent makes it.
 func (b *initializer) newTimeNS() error {
 	if err := unix.Unshare(unix.CLONE_NEWTIME); err != nil {
 		return fmt.Errorf("create time namespace: %w", err)
@@ -84,14 +85,11 @@ func (b *initializer) newTimeNS() error {
 		}
 		defer func() { _ = process.Undumpable() }() // it worked before
 	}
-	var text strings.Builder
-	for _, o := range b.plan.TimeOffsets {
-		fmt.Fprintf(&text, "%s %d %d\n", o.Clock, o.Secs, o.Nanosecs)
-	}
-	if text.Len() == 0 {
+	text := plan.OffsetsText(b.plan.TimeOffsets)
+	if text == "" {
 		return nil
 	}
-	return b.writeProc("self/timens_offsets", text.String())
+	return b.writeProc("self/timens_offsets", text)
 }
 
 // openRoot mounts the root filesystem, which makes it the mount point that
