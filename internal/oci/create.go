@@ -18,6 +18,7 @@ import (
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/capability"
 	"github.com/gantry-run/gantry/internal/linux/cgroup"
+	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/seccomp"
 	"github.com/gantry-run/gantry/internal/oci/plan"
 	"github.com/gantry-run/gantry/internal/oci/specjson"
@@ -129,7 +130,7 @@ func (job *creation) cgroupsPath() string {
 
 // LoadSpec reads a bundle's config.json.
 func LoadSpec(bundle string) (*specs.Spec, error) {
-	data, err := os.ReadFile(filepath.Join(bundle, "config.json"))
+	data, err := fd.ReadFile(filepath.Join(bundle, "config.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errs.New(errs.NotFound, "JSON specification file config.json not found")
 	}

@@ -130,10 +130,10 @@ func (b *birth) setOOMScore(pid int) error {
 		return nil
 	}
 	file, want := fmt.Sprintf("/proc/%d/oom_score_adj", pid), strconv.Itoa(*b.oomScore)
-	if have, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(have)) == want {
+	if have, err := fd.ReadFile(file); err == nil && strings.TrimSpace(string(have)) == want {
 		return nil
 	}
-	err := os.WriteFile(file, []byte(want), 0)
+	err := fd.WriteFile(file, want)
 	if errors.Is(err, fs.ErrPermission) && !b.exact {
 		b.log.Warn("oom_score_adj stays as it is: lowering it needs CAP_SYS_RESOURCE", "asked", want)
 		return nil

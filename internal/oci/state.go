@@ -16,6 +16,7 @@ import (
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/capability"
 	"github.com/gantry-run/gantry/internal/linux/cgroup"
+	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/ns"
 	"github.com/gantry-run/gantry/internal/oci/plan"
 )
@@ -94,7 +95,7 @@ func (c *Container) OwnerUID() int { return c.state.OwnerUID }
 func (c *Container) file(name string) string { return filepath.Join(c.dir, name) }
 
 func readState(dir string) (record, error) {
-	data, err := os.ReadFile(filepath.Join(dir, stateFile))
+	data, err := fd.ReadFile(filepath.Join(dir, stateFile))
 	if err != nil {
 		return record{}, fmt.Errorf("read container state: %w", err)
 	}

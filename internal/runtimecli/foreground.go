@@ -22,14 +22,14 @@ var forwarded = []os.Signal{
 	unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH, unix.SIGIO, unix.SIGPWR,
 }
 
-// catchSignals starts collecting signals, before the child exists, so that none
-// is lost. A detaching run has no use for them.
+// catchSignals starts collecting signals, long before the child exists. A
+// detaching run has no use for them.
 func catchSignals(detach bool) chan os.Signal {
 	if detach {
 		return nil
 	}
 	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, forwarded...)
+	go signal.Notify(signals, forwarded...) // on another CPU: it takes as long as reading the bundle
 	return signals
 }
 

@@ -133,6 +133,7 @@ func setupRun(a *app, f *flag.FlagSet) func(context.Context, []string) (int, err
 }
 
 func (a *app) runContainer(ctx context.Context, id string, c createFlags, detach, keep bool) (int, error) {
+	signals := catchSignals(detach)
 	o, err := c.options()
 	if err != nil {
 		return 1, err
@@ -140,7 +141,6 @@ func (a *app) runContainer(ctx context.Context, id string, c createFlags, detach
 	if err := checkConsole(o.Spec.Process.Terminal, detach, c.consoleSocket); err != nil {
 		return 1, err
 	}
-	signals := catchSignals(detach)
 	container, p, err := a.runtime.Run(ctx, id, o)
 	if err != nil {
 		return 1, err

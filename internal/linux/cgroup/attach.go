@@ -3,13 +3,13 @@ package cgroup
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/fd"
 )
 
 // Door is a group opened for joining. The files are opened before the joining
@@ -80,7 +80,7 @@ func (d *Door) Close() {
 // serves where the container's own group may hold no processes any more, since
 // the container made groups below it and moved its processes there.
 func (g Group) OpenOf(pid int) (int, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	data, err := fd.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
 		return -1, fmt.Errorf("find cgroup of process %d: %w", pid, err)
 	}

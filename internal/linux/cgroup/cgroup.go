@@ -13,7 +13,6 @@ package cgroup
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/fd"
 )
 
 // Group is a container's control group in every hierarchy. It is a value that
@@ -47,7 +47,7 @@ type hierarchy struct {
 const mountRoot = "/sys/fs/cgroup"
 
 var hierarchies = sync.OnceValues(func() ([]hierarchy, error) {
-	data, err := os.ReadFile("/proc/self/cgroup")
+	data, err := fd.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, fmt.Errorf("find cgroup hierarchies: %w", err)
 	}
@@ -102,7 +102,7 @@ func findMount(controllers []string, unifiedOnly bool) string {
 // findInMountinfo searches the mount table for a v1 hierarchy with the first of
 // the controllers, or for the unified one if there are none.
 func findInMountinfo(controllers []string) string {
-	data, err := os.ReadFile("/proc/self/mountinfo")
+	data, err := fd.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return "" // as good as not mounted: nothing could be done with it
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/fd"
 )
 
 // Create makes the directories. Ones that exist are taken over. Undo with
@@ -62,7 +63,7 @@ func initCpuset(dir string) error {
 
 func inheritCpuset(dir, name string) (string, error) {
 	file := filepath.Join(dir, name)
-	data, err := os.ReadFile(file)
+	data, err := fd.ReadFile(file)
 	if err != nil {
 		return "", err
 	}
@@ -73,7 +74,7 @@ func inheritCpuset(dir, name string) (string, error) {
 	if value, err = inheritCpuset(filepath.Dir(dir), name); err != nil {
 		return "", err
 	}
-	return value, writeFile(file, value)
+	return value, fd.WriteFile(file, value)
 }
 
 // Set applies limits; fields with zero values stay as they are. Devices are
@@ -122,13 +123,4 @@ func (g Group) Stats() (*cgroups.Stats, error) {
 		return nil, fmt.Errorf("read cgroup statistics: %w", err)
 	}
 	return stats, nil
-}
-
-func writeFile(file, value string) error {
-	f, err := os.OpenFile(file, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(value)
-	return errors.Join(err, f.Close())
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/linux/fd"
 )
 
 // primary is the directory that is asked who is in the group.
@@ -58,7 +59,7 @@ func (g Group) setFrozen(ctx context.Context, frozen bool) error {
 	}
 	var err error
 	if g.Unified != "" {
-		if err = writeFile(filepath.Join(g.Unified, "cgroup.freeze"), value); err == nil {
+		if err = fd.WriteFile(filepath.Join(g.Unified, "cgroup.freeze"), value); err == nil {
 			err = g.waitEvent(ctx, "frozen", value)
 		}
 	} else if dir, ok := g.V1["freezer"]; ok {
@@ -76,10 +77,10 @@ func (g Group) setFrozen(ctx context.Context, frozen bool) error {
 // behind in FREEZING until it is told again. v1 has no event for it.
 func freezeV1(ctx context.Context, file, word string) error {
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		if err := writeFile(file, word); err != nil {
+		if err := fd.WriteFile(file, word); err != nil {
 			return err
 		}
-		data, err := os.ReadFile(file)
+		data, err := fd.ReadFile(file)
 		if err != nil {
 			return err
 		}
@@ -103,7 +104,7 @@ func (g Group) Frozen() (bool, error) {
 		}
 		return v == "1", err
 	}
-	data, err := os.ReadFile(filepath.Join(g.V1["freezer"], "freezer.state"))
+	data, err := fd.ReadFile(filepath.Join(g.V1["freezer"], "freezer.state"))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 		return false, nil
 	}
@@ -114,7 +115,7 @@ func (g Group) Frozen() (bool, error) {
 // forks meanwhile.
 func (g Group) SignalAll(ctx context.Context, sig unix.Signal) error {
 	if sig == unix.SIGKILL && g.Unified != "" {
-		err := writeFile(filepath.Join(g.Unified, "cgroup.kill"), "1")
+		err := fd.WriteFile(filepath.Join(g.Unified, "cgroup.kill"), "1")
 		if err == nil || errors.Is(err, unix.ENODEV) {
 			return nil
 		}
@@ -154,7 +155,7 @@ func (g Group) OOMKills() (uint64, error) {
 	} else if g.V1["memory"] == "" {
 		return 0, nil
 	}
-	data, err := os.ReadFile(file)
+	data, err := fd.ReadFile(file)
 	if err != nil {
 		return 0, fmt.Errorf("read OOM kills: %w", err)
 	}

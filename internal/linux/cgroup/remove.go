@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/ns"
 )
 
@@ -105,7 +106,7 @@ func (g Group) waitEvent(ctx context.Context, key, value string) error {
 }
 
 func readEvent(dir, key string) (string, error) {
-	data, err := os.ReadFile(filepath.Join(dir, "cgroup.events"))
+	data, err := fd.ReadFile(filepath.Join(dir, "cgroup.events"))
 	if err != nil {
 		return "", err
 	}

@@ -40,5 +40,9 @@ func Close(fd int) {
 // DevNull returns the machine's /dev/null, opened once for reading and writing
 // and shared by all callers, who must not close it.
 var DevNull = sync.OnceValues(func() (*os.File, error) {
-	return os.OpenFile("/dev/null", os.O_RDWR, 0)
+	h, err := openFile("/dev/null", unix.O_RDWR)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(h), "/dev/null"), nil
 })

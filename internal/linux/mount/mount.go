@@ -150,6 +150,15 @@ func (d *Detached) Attach(target int) error {
 	return nil
 }
 
+// AttachIn is Attach to the entry name of a directory that nobody else can see
+// yet, a new mount of the caller's.
+func (d *Detached) AttachIn(dir *Detached, name string) error {
+	if err := unix.MoveMount(d.fd, "", dir.fd, name, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("attach mount: %w", err)
+	}
+	return nil
+}
+
 // Pivot makes newRoot, the root of a mount, the root of the calling process's
 // mount namespace and lets go of everything else. The working directory is the
 // new root then.

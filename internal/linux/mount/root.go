@@ -81,6 +81,9 @@ func (r Root) OpenOrCreate(name string, dir bool) (int, error) {
 // createStep creates the missing rest of name up to its end or up to the first
 // dangling symlink. It returns the name to try next.
 func (r Root) createStep(name string, dir bool) (string, error) {
+	if done, err := r.createLast(name, dir); done || err != nil {
+		return name, err
+	}
 	parts := strings.Split(strings.Trim(name, "/"), "/")
 	parent, err := r.Open("/", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
@@ -110,6 +113,20 @@ func (r Root) createStep(name string, dir bool) (string, error) {
 		parent = fd
 	}
 	return name, nil
+}
+
+// createLast is createStep for the usual case that only the last part of the
+// name is missing. It tells whether that was so.
+func (r Root) createLast(name string, dir bool) (bool, error) {
+	parent, err := r.Open(path.Dir(name), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return false, nil // createStep finds out what is missing
+	}
+	defer func() { _ = unix.Close(parent) }() // only a handle
+	if _, err := readlinkat(parent, path.Base(name)); err == nil {
+		return false, nil // dangling
+	}
+	return true, makeAt(parent, path.Base(name), dir)
 }
 
 func makeAt(dirfd int, name string, dir bool) error {

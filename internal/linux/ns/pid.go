@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/linux/fd"
 )
 
 // Proc is what /proc/PID/stat says of a process.
@@ -20,7 +22,7 @@ type Proc struct {
 // Stat reads /proc/pid/stat. An error matching os.ErrNotExist (or ESRCH) means
 // that there is no such process.
 func Stat(pid int) (Proc, error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	data, err := fd.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return Proc{}, err
 	}

@@ -3,7 +3,6 @@ package boot
 import (
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -45,7 +44,7 @@ func (b *initializer) mountCgroup(m plan.Mount) ([]laterReadOnly, error) {
 		top.Close()
 		return nil, err
 	}
-	if err := b.fillCgroupDir(mount.RootAt(top.FD()), attrs); err != nil {
+	if err := b.fillCgroupDir(top, attrs); err != nil {
 		top.Close()
 		return nil, err
 	}
@@ -56,7 +55,7 @@ func (b *initializer) mountCgroup(m plan.Mount) ([]laterReadOnly, error) {
 	return nil, nil
 }
 
-func (b *initializer) fillCgroupDir(top mount.Root, attrs uint64) error {
+func (b *initializer) fillCgroupDir(top *mount.Detached, attrs uint64) error {
 	shared := map[string][]string{} // directory → the controllers mounted together there
 	for _, controller := range slices.Sorted(maps.Keys(b.plan.Root.CgroupDirs)) {
 		dir := b.plan.Root.CgroupDirs[controller]
@@ -79,18 +78,16 @@ func (b *initializer) fillCgroupDir(top mount.Root, attrs uint64) error {
 	return nil
 }
 
-func (b *initializer) mountHierarchy(top mount.Root, name string, controllers []string, dir string, attrs uint64) error {
-	target, err := top.OpenOrCreate(filepath.Base(name), true)
-	if err != nil {
+func (b *initializer) mountHierarchy(top *mount.Detached, name string, controllers []string, dir string, attrs uint64) error {
+	if err := unix.Mkdirat(top.FD(), name, 0o755); err != nil {
 		return err
 	}
-	defer fd.Close(target)
 	d, err := b.cgroupView("cgroup", controllers, dir, attrs)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	return d.Attach(target)
+	return d.AttachIn(top, name)
 }
 
 // cgroupView is a mount of a hierarchy that shows no more than the container's group.

@@ -15,27 +15,43 @@ import (
 // makeDevices makes the device nodes and links. The directory of each is held
 // by a handle while it is made.
 func (b *initializer) makeDevices() error {
+	dirs := map[string]int{}
+	defer func() {
+		for _, h := range dirs {
+			fd.Close(h)
+		}
+	}()
+	// dir opens the directory of a name once for all names in it.
+	dir := func(name string) (int, error) {
+		parent := path.Dir(name)
+		if h, ok := dirs[parent]; ok {
+			return h, nil
+		}
+		h, err := b.root.OpenOrCreate(parent, true)
+		if err == nil {
+			dirs[parent] = h
+		}
+		return h, err
+	}
 	for _, d := range b.plan.Root.Devices {
-		if err := b.inDir(d.Path, func(dir int, name string) error { return b.makeDevice(dir, name, d) }); err != nil {
+		h, err := dir(d.Path)
+		if err == nil {
+			err = b.makeDevice(h, path.Base(d.Path), d)
+		}
+		if err != nil {
 			return fmt.Errorf("make device %s: %w", d.Path, err)
 		}
 	}
 	for _, link := range b.plan.Root.Links {
-		err := b.inDir(link[0], func(dir int, name string) error { return makeLink(dir, name, link[1]) })
+		h, err := dir(link[0])
+		if err == nil {
+			err = makeLink(h, path.Base(link[0]), link[1])
+		}
 		if err != nil {
 			return fmt.Errorf("make link %s: %w", link[0], err)
 		}
 	}
 	return nil
-}
-
-func (b *initializer) inDir(name string, f func(dir int, base string) error) error {
-	dir, err := b.root.OpenOrCreate(path.Dir(name), true)
-	if err != nil {
-		return err
-	}
-	defer fd.Close(dir)
-	return f(dir, path.Base(name))
 }
 
 func makeLink(dir int, name, to string) error {
