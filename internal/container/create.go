@@ -83,6 +83,14 @@ func (s *Service) make(ctx context.Context, c *ctr, name string, img engine.Imag
 	}
 	c.rec.Name = strings.TrimPrefix(c.rec.Name, "/")
 	undo.PushFunc(func() { s.releaseName(c, c.rec.Name) })
+	s.mu.Lock()
+	s.making[c.rec.ID] = c
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.making, c.rec.ID)
+		s.mu.Unlock()
+	}()
 	made, err := checkSources(c.rec.Mounts)
 	for _, dir := range made {
 		undo.PushFunc(func() { _ = os.Remove(dir) }) // only if still empty
@@ -98,14 +106,6 @@ func (s *Service) make(ctx context.Context, c *ctr, name string, img engine.Imag
 		return err
 	}
 	undo.Push(func(ctx context.Context) error { return s.Images.RemoveRootfs(ctx, c.rec.ID) })
-	s.mu.Lock()
-	s.making[c.rec.ID] = c
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.making, c.rec.ID)
-		s.mu.Unlock()
-	}()
 	fresh, err := s.ensureVolumes(ctx, c)
 	undo.Push(func(ctx context.Context) error { return s.removeAnonymous(ctx, c.rec.Mounts) })
 	if err != nil {

@@ -62,7 +62,7 @@ type Defaults struct {
 	DNS             []string
 	DNSOptions      []string
 	DNSSearch       []string
-	ShutdownTimeout time.Duration
+	StopTimeout     time.Duration // of containers that name none; 0: 10 s
 }
 
 // Options are the parts that a Service works with.
@@ -198,21 +198,23 @@ func (s *Service) publish(r *record, action events.Action, extra ...string) {
 	s.Events.Publish(events.ContainerEventType, action, r.ID, attrs)
 }
 
-// UsingImage lists the containers that were created from an image, for the
-// image store's conflict checks; running ones first.
-func (s *Service) UsingImage(imageID string) (ids []string, running bool) {
-	for _, c := range s.all() {
-		r := c.view()
-		if r.ImageID != imageID {
-			continue
+// ImageUser is a container that was made from an image.
+type ImageUser struct {
+	ID      string
+	Running bool
+}
+
+// UsingImage lists the containers made from an image.
+func (s *Service) UsingImage(imageID string) (users []ImageUser) {
+	s.mu.RLock()
+	making := slices.Collect(maps.Values(s.making))
+	s.mu.RUnlock()
+	for _, c := range append(making, s.all()...) {
+		if r := c.view(); r.ImageID == imageID {
+			users = append(users, ImageUser{ID: r.ID, Running: r.State.running()})
 		}
-		if r.State.running() {
-			ids, running = slices.Insert(ids, 0, r.ID), true
-			continue
-		}
-		ids = append(ids, r.ID)
 	}
-	return ids, running
+	return users
 }
 
 // UsingVolume lists the containers that have a volume, also those that are being

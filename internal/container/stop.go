@@ -14,8 +14,8 @@ import (
 	"github.com/gantry-run/gantry/internal/errs"
 )
 
-// defaultStopTimeout is Docker's, in seconds.
-const defaultStopTimeout = 10
+// defaultStopTimeout is Docker's.
+const defaultStopTimeout = 10 * time.Second
 
 // killGrace is how long the end after SIGKILL is waited for: longer means that
 // the process hangs in the kernel.
@@ -54,7 +54,7 @@ func (s *Service) stop(ctx context.Context, c *ctr, sig string, timeout *int) er
 	if exited == nil {
 		return nil // it ended meanwhile
 	}
-	if err := s.end(ctx, c, signum, stopTimeout(&r, timeout), exited); err != nil {
+	if err := s.end(ctx, c, signum, s.stopTimeout(&r, timeout), exited); err != nil {
 		return err
 	}
 	s.publish(&r, events.ActionStop)
@@ -124,15 +124,17 @@ func stopSignal(r *record, sig string) (unix.Signal, error) {
 	return n, nil
 }
 
-func stopTimeout(r *record, timeout *int) time.Duration {
-	seconds := defaultStopTimeout
-	if r.Config.StopTimeout != nil {
-		seconds = *r.Config.StopTimeout
+// stopTimeout gives the time before SIGKILL; negative: wait for ever.
+func (s *Service) stopTimeout(r *record, timeout *int) time.Duration {
+	switch {
+	case timeout != nil:
+		return time.Duration(*timeout) * time.Second
+	case r.Config.StopTimeout != nil:
+		return time.Duration(*r.Config.StopTimeout) * time.Second
+	case s.Defaults.StopTimeout != 0:
+		return s.Defaults.StopTimeout
 	}
-	if timeout != nil {
-		seconds = *timeout
-	}
-	return time.Duration(seconds) * time.Second
+	return defaultStopTimeout
 }
 
 // Kill sends a signal, SIGKILL by default, to the container's init.

@@ -54,7 +54,8 @@ type Sandboxes interface {
 // LiveSandbox is the network of a container that outlived its daemon.
 type LiveSandbox struct {
 	ContainerID string
-	Pid         int // /proc/<pid>/ns/net is the namespace
+	Name        string // without the slash
+	Pid         int    // /proc/<pid>/ns/net is the namespace
 	Endpoints   map[string]*networktypes.EndpointSettings
 	Ports       networktypes.PortMap
 }

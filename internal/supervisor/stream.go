@@ -30,7 +30,7 @@ type streams struct {
 	stdinOnce bool
 	// onStdinClosed tells the daemon, which has parked a copy; it must not block.
 	onStdinClosed func()
-	ready     chan struct{} // closed when an exec's first client is attached
+	ready         chan struct{} // closed when an exec's first client is attached
 
 	pumps sync.WaitGroup
 

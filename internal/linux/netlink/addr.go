@@ -25,6 +25,16 @@ func AddAddr(index int, p netip.Prefix) Request {
 	return Request{what: fmt.Sprintf("add address %s to link %d", p, index), msg: msg}
 }
 
+// DelAddr takes an address from a link.
+func DelAddr(index int, p netip.Prefix) Request {
+	msg := nl.NewNetlinkRequest(unix.RTM_DELADDR, unix.NLM_F_ACK)
+	a := nl.NewIfAddrmsg(family(p.Addr()))
+	a.Index, a.Prefixlen = uint32(index), uint8(p.Bits())
+	msg.AddData(a)
+	msg.AddData(nl.NewRtAttr(unix.IFA_LOCAL, p.Addr().AsSlice()))
+	return Request{what: fmt.Sprintf("remove address %s from link %d", p, index), msg: msg}
+}
+
 // AddDefaultRoute adds the default route by way of a gateway.
 func AddDefaultRoute(index int, gateway netip.Addr) Request {
 	msg := nl.NewNetlinkRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)

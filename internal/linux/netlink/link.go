@@ -45,10 +45,9 @@ func NewBridge(s BridgeSpec) Request {
 
 // VethSpec describes a pair of links, one end of it in another namespace.
 type VethSpec struct {
-	Name    string // this namespace's end, which is up at once
+	Name    string // of the end in this namespace
 	MTU     int    // bytes; 0: the kernel's default
 	Master  int    // index of the bridge
-	IPv6    bool   // the machine has IPv6: keep this end free of link-local addresses
 	Peer    string // name of the other end
 	PeerMAC net.HardwareAddr
 	PeerNS  *os.File
@@ -145,10 +144,24 @@ func LinkMaster(t Target, master int) Request {
 	return Request{what: fmt.Sprintf("attach %s to bridge %d", t, master), msg: msg}
 }
 
-// PortIsolated cuts a bridge port off from the other isolated ports.
-func PortIsolated(index int) Request {
-	return portRequest(fmt.Sprintf("isolate bridge port %d", index), index,
-		nl.NewRtAttr(nl.IFLA_BRPORT_ISOLATED, nl.Uint8Attr(1)))
+// PortMode says how a bridge port treats frames between ports.
+type PortMode struct {
+	Isolated bool // the port cannot reach other isolated ports
+	Hairpin  bool // frames may leave by the port that they came in by
+}
+
+// SetPort sets a bridge port's mode.
+func SetPort(index int, m PortMode) Request {
+	return portRequest(fmt.Sprintf("set mode of bridge port %d", index), index,
+		nl.NewRtAttr(nl.IFLA_BRPORT_ISOLATED, flag(m.Isolated)),
+		nl.NewRtAttr(nl.IFLA_BRPORT_MODE, flag(m.Hairpin)))
+}
+
+func flag(on bool) []byte {
+	if on {
+		return nl.Uint8Attr(1)
+	}
+	return nl.Uint8Attr(0)
 }
 
 // PortCut takes a bridge port out of service at once and forgets who was

@@ -87,7 +87,7 @@ func TestBridgeWithPort(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		if err := c.Do(netlink.PortIsolated(port.Index), netlink.PortCut(port.Index),
+		if err := c.Do(netlink.SetPort(port.Index, netlink.PortMode{Isolated: true, Hairpin: true}), netlink.PortCut(port.Index),
 			netlink.DelNeighbour(br.Index, netip.MustParseAddr("10.9.0.2")), netlink.DelLink(port.Index), netlink.DelLink(port.Index)); err != nil {
 			t.Error(err)
 		}

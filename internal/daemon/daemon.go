@@ -1,0 +1,194 @@
+// Package daemon is the composition root of gantryd: it builds the parts, wires
+// them through the interfaces of package engine, serves the API and takes
+// everything down in reverse. No rule of any noun belongs here.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/gantry-run/gantry/internal/atomicfile"
+	"github.com/gantry-run/gantry/internal/cleanup"
+	"github.com/gantry-run/gantry/internal/config"
+	"github.com/gantry-run/gantry/internal/container"
+	"github.com/gantry-run/gantry/internal/engine"
+	"github.com/gantry-run/gantry/internal/event"
+	"github.com/gantry-run/gantry/internal/httpapi"
+	"github.com/gantry-run/gantry/internal/image"
+	"github.com/gantry-run/gantry/internal/network"
+	"github.com/gantry-run/gantry/internal/supervisor/client"
+	"github.com/gantry-run/gantry/internal/version"
+	"github.com/gantry-run/gantry/internal/volume"
+)
+
+// Daemon is a running engine.
+type Daemon struct {
+	cfg         config.Config
+	log         *slog.Logger
+	id          string
+	runtimePath string
+	warnings    []string
+
+	supervisor *client.Client
+	spawner    *spawner
+	events     *event.Bus
+	images     *image.Service
+	networks   *network.Service
+	volumes    *volume.Service
+	containers *container.Service
+
+	server  *http.Server
+	serving sync.WaitGroup
+	closers cleanup.Stack // in order of construction; Stop unwinds it
+}
+
+// New builds all parts and reconciles them with what earlier daemons left. It
+// serves nothing yet.
+func New(ctx context.Context, cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
+	d = &Daemon{cfg: cfg, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.closers.Run())
+		}
+	}()
+	for _, dir := range []string{cfg.DataRoot, cfg.ExecRoot} {
+		if err := os.MkdirAll(dir, 0o710); err != nil {
+			return nil, fmt.Errorf("create root directory: %w", err)
+		}
+	}
+	if d.id, err = engineID(filepath.Join(cfg.DataRoot, "engine-id")); err != nil {
+		return nil, err
+	}
+	if err := d.startSupervisor(ctx); err != nil {
+		return nil, err
+	}
+	d.events = event.New(log)
+	d.closers.PushFunc(d.events.Close)
+	if err := d.openStores(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.openContainers(ctx); err != nil {
+		return nil, err
+	}
+	handler, err := httpapi.New(d.backend(), httpapi.Options{
+		Log: log, Version: version.Version, MinVersion: version.MinAPI, Experimental: cfg.Experimental, Debug: cfg.Debug,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.server = httpapi.NewServer(handler, log)
+	return d, nil
+}
+
+func (d *Daemon) startSupervisor(ctx context.Context) (err error) {
+	if d.runtimePath, err = runtimeBinary(); err != nil {
+		return err
+	}
+	d.supervisor = &client.Client{Socket: filepath.Join(d.cfg.ExecRoot, supervisorSocket)}
+	d.spawner = &spawner{execRoot: d.cfg.ExecRoot, binary: d.runtimePath, debug: d.cfg.Debug, client: d.supervisor}
+	if err := d.spawner.ensure(ctx); err != nil {
+		return err
+	}
+	d.closers.Push(func(ctx context.Context) error {
+		_, err := d.supervisor.Shutdown(ctx) // stays if containers need it
+		return err
+	})
+	return nil
+}
+
+func (d *Daemon) openStores(ctx context.Context) (err error) {
+	d.images, err = image.New(ctx, d.imageOptions())
+	if err != nil {
+		return fmt.Errorf("open image store: %w", err)
+	}
+	d.closers.Push(func(context.Context) error { return d.images.Close() })
+	d.networks, err = network.New(ctx, d.networkOptions())
+	if err != nil {
+		return fmt.Errorf("set up network: %w", err)
+	}
+	d.closers.Push(d.networks.Close)
+	d.volumes, err = volume.New(ctx, d.volumeOptions())
+	if err != nil {
+		return fmt.Errorf("open volume store: %w", err)
+	}
+	return nil
+}
+
+func (d *Daemon) openContainers(ctx context.Context) (err error) {
+	d.containers, err = container.New(ctx, container.Options{
+		Root: filepath.Join(d.cfg.DataRoot, "containers"), InitBinary: d.runtimePath,
+		Images: d.images, Networks: d.networks, Volumes: d.volumes,
+		Supervisor: d.supervisor, EnsureSupervisor: d.spawner.ensure,
+		Events: d.events, Defaults: d.containerDefaults(), Log: d.log,
+	})
+	if err != nil {
+		return fmt.Errorf("open container store: %w", err)
+	}
+	d.closers.PushFunc(d.containers.Close)
+	return nil
+}
+
+func (d *Daemon) backend() engine.Backend {
+	return engine.Backend{
+		Containers: d.containers, Execs: d.containers.Execs(), Images: d.images, Networks: d.networks,
+		Volumes: d.volumes, Events: d.events, System: systemService{d},
+	}
+}
+
+// Serve answers on the listeners until Stop.
+func (d *Daemon) Serve(listeners []net.Listener) error {
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		d.log.Info("API listens", "address", l.Addr().String())
+		d.serving.Go(func() { failed <- d.server.Serve(l) })
+	}
+	for range listeners {
+		if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve API: %w", err)
+		}
+	}
+	return nil
+}
+
+// Stop ends the API and the daemon's parts. Containers keep running; a later
+// daemon finds them again.
+func (d *Daemon) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), d.stopTimeout())
+	defer cancel()
+	err := d.server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = d.server.Close() // streams that never end
+	}
+	d.serving.Wait()
+	return errors.Join(err, d.closers.Run())
+}
+
+// apiGrace is how long calls in progress may take at shutdown.
+const apiGrace = 2 * time.Second
+
+func (d *Daemon) stopTimeout() time.Duration { return apiGrace }
+
+// engineID reads the engine's identity, made at the first start.
+func engineID(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err == nil {
+		return strings.TrimSpace(string(data)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read engine identity: %w", err)
+	}
+	id := uuid.NewString()
+	return id, atomicfile.Write(path, []byte(id+"\n"), 0o600, atomicfile.Durable)
+}
