@@ -43,7 +43,7 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 	}
 	mounts, err := planMounts(cfg, host, s.mountsOf)
 	if err != nil {
-		return resp, err
+		return resp, badReference(err)
 	}
 	c := newCtr(record{
 		ID: newID(), Created: time.Now().UTC(), Config: cfg, Host: host,

@@ -71,11 +71,11 @@ func (e execs) Create(_ context.Context, id string, req container.ExecCreateRequ
 func execable(r *record) error {
 	switch {
 	case r.State.Status == container.StatePaused:
-		return errs.New(errs.Conflict, "container %s is paused, unpause the container before exec", r.ID)
+		return errs.New(errs.Conflict, "Container %s is paused, unpause the container before exec", r.ID)
 	case r.State.Status == container.StateRestarting:
-		return errs.New(errs.Conflict, "container %s is restarting, wait until the container is running", r.ID)
+		return errs.New(errs.Conflict, "Container %s is restarting, wait until the container is running", r.ID)
 	case !r.State.running():
-		return errs.New(errs.Conflict, "container %s is not running", r.ID)
+		return errs.New(errs.Conflict, "Container %s is not running", r.ID)
 	}
 	return nil
 }
@@ -165,10 +165,14 @@ func (x *execution) failed(err error) error {
 		code = 127
 	}
 	x.finish(code)
-	if _, ok := errors.AsType[*wire.ProgramError](err); ok {
-		return errs.New(errs.InvalidArgument, "OCI runtime exec failed: exec failed: unable to start container process: %w: unknown", err)
+	if errs.Is(err, errs.Unavailable) {
+		return err // the supervisor, not the runtime
 	}
-	return err
+	kind := errs.KindOf(err)
+	if _, ok := errors.AsType[*wire.ProgramError](err); ok {
+		kind = errs.InvalidArgument
+	}
+	return errs.New(kind, "OCI runtime exec failed: exec failed: unable to start container process: %w: unknown", err)
 }
 
 func (x *execution) finish(code int) {

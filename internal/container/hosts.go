@@ -137,11 +137,11 @@ func (s *Service) resolvConf(r *record, sb *engine.Sandbox) string {
 	options = firstSet(r.Host.DNSOptions, s.Defaults.DNSOptions, options)
 	var b strings.Builder
 	b.WriteString("# Written by Gantry from the host's resolver settings.\n")
-	for _, v := range servers {
-		fmt.Fprintf(&b, "nameserver %s\n", v)
-	}
 	if len(search) > 0 && !slices.Equal(search, []string{"."}) {
 		fmt.Fprintf(&b, "search %s\n", strings.Join(search, " "))
+	}
+	for _, v := range servers {
+		fmt.Fprintf(&b, "nameserver %s\n", v)
 	}
 	if len(options) > 0 {
 		fmt.Fprintf(&b, "options %s\n", strings.Join(options, " "))

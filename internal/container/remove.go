@@ -79,11 +79,6 @@ func (s *Service) remove(ctx context.Context, c *ctr, volumes bool) error {
 		c.mu.Unlock()
 		return errs.New(errs.Internal, "unable to remove filesystem for %s: %w", r.ID, err)
 	}
-	if volumes {
-		if err := s.removeAnonymous(ctx, r.Mounts); err != nil {
-			s.Log.Warn("remove anonymous volumes", "container", r.ID, "error", err)
-		}
-	}
 	if err := s.store.remove(r.ID); err != nil {
 		return err
 	}
@@ -97,6 +92,11 @@ func (s *Service) remove(ctx context.Context, c *ctr, volumes bool) error {
 		delete(s.byName, r.Name)
 	}
 	s.mu.Unlock()
+	if volumes { // now that nobody says that this container uses them
+		if err := s.removeAnonymous(ctx, r.Mounts); err != nil {
+			s.Log.Warn("remove anonymous volumes", "container", r.ID, "error", err)
+		}
+	}
 	s.publish(&r, events.ActionDestroy)
 	close(c.gone)
 	c.notify(r.State.ExitCode, container.WaitConditionRemoved, container.WaitConditionNextExit, container.WaitConditionNotRunning)

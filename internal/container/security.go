@@ -37,7 +37,7 @@ func capabilities(h *container.HostConfig) ([]string, error) {
 	for _, c := range capability.ListKnown() {
 		known["CAP_"+strings.ToUpper(c.String())] = true
 	}
-	norm := func(list []string) ([]string, error) {
+	norm := func(field string, list []string) ([]string, error) {
 		out := make([]string, 0, len(list))
 		for _, c := range list {
 			c = strings.ToUpper(c)
@@ -45,17 +45,17 @@ func capabilities(h *container.HostConfig) ([]string, error) {
 				c = "CAP_" + c
 			}
 			if c != "ALL" && !known[c] {
-				return nil, errs.New(errs.InvalidArgument, "invalid capability: %q", c)
+				return nil, errs.New(errs.InvalidArgument, "invalid %s: unknown capability: %q", field, c)
 			}
 			out = append(out, c)
 		}
 		return out, nil
 	}
-	add, err := norm(h.CapAdd)
+	add, err := norm("CapAdd", h.CapAdd)
 	if err != nil {
 		return nil, err
 	}
-	drop, err := norm(h.CapDrop)
+	drop, err := norm("CapDrop", h.CapDrop)
 	if err != nil {
 		return nil, err
 	}

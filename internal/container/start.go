@@ -54,7 +54,6 @@ func (s *Service) start(ctx context.Context, c *ctr) error {
 	if err := s.Supervisor.Forget(ctx, r.ID, true); err != nil && !errs.Is(err, errs.NotFound) {
 		s.Log.Warn("release attached clients", "container", r.ID, "error", err)
 	}
-	err = startError(err)
 	saveErr := s.update(c, func(r *record) {
 		r.State.Error, r.State.ExitCode = err.Error(), startExitCode(err)
 		r.State.FinishedAt = time.Now().UTC()
@@ -112,7 +111,7 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	c.mu.Unlock()
 	pid, parked, err := s.Supervisor.Start(ctx, r.ID, req, netns)
 	if err != nil {
-		return err
+		return startError(err)
 	}
 	undo.Release()
 	c.mu.Lock()
@@ -129,18 +128,11 @@ func (s *Service) connect(ctx context.Context, r *record) (*engine.Sandbox, erro
 	if mode.IsHost() || mode.IsContainer() || mode.IsNone() || r.Config.NetworkDisabled {
 		return nil, nil
 	}
-	sb, err := s.Networks.Attach(ctx, engine.NetworkRequest{
+	return s.Networks.Attach(ctx, engine.NetworkRequest{
 		ContainerID: r.ID, Name: r.Name, Hostname: r.Config.Hostname, Mode: string(mode),
 		Endpoints: r.Network, Exposed: r.Config.ExposedPorts, Bindings: r.Host.PortBindings,
 		PublishAll: r.Host.PublishAllPorts, Sysctls: netSysctls(r.Host.Sysctls),
 	})
-	if err != nil {
-		return nil, err
-	}
-	for name, ep := range sb.Endpoints {
-		s.Events.Publish(events.NetworkEventType, events.ActionConnect, ep.NetworkID, map[string]string{"container": r.ID, "name": name, "type": "bridge"})
-	}
-	return sb, nil
 }
 
 func (s *Service) disconnect(ctx context.Context, r *record) error {
@@ -148,13 +140,7 @@ func (s *Service) disconnect(ctx context.Context, r *record) error {
 	if mode.IsHost() || mode.IsContainer() || mode.IsNone() || r.Config.NetworkDisabled {
 		return nil
 	}
-	if err := s.Networks.Detach(ctx, r.ID); err != nil {
-		return err
-	}
-	for name, ep := range r.Endpoints {
-		s.Events.Publish(events.NetworkEventType, events.ActionDisconnect, ep.NetworkID, map[string]string{"container": r.ID, "name": name, "type": "bridge"})
-	}
-	return nil
+	return s.Networks.Detach(ctx, r.ID)
 }
 
 func netSysctls(all map[string]string) map[string]string {
@@ -263,33 +249,42 @@ func (s *Service) joinedNamespaces(r *record) (map[string]string, error) {
 	return joined, nil
 }
 
-// startError words a failed start as Docker does: scripts look for these texts.
+// runtimeError is a start that the supervisor refused: it keeps what the exit
+// code depends on.
+type runtimeError struct {
+	text  error
+	cause error
+}
+
+func (e *runtimeError) Error() string { return e.text.Error() }
+func (e *runtimeError) Unwrap() error { return e.text }
+
+// startError words a failed start as Docker does: scripts and clients look for
+// these texts.
 func startError(err error) error {
-	if p, ok := errors.AsType[*wire.ProgramError](err); ok {
-		return &programError{kindErr: errs.New(errs.InvalidArgument,
-			"failed to create task for container: OCI runtime create failed: unable to start container process: %w: unknown", err), program: p}
+	kind := errs.KindOf(err)
+	if kind == errs.Unavailable || kind == errs.Conflict {
+		return err // the supervisor, not the runtime
 	}
-	return err
+	if kind == errs.NotFound || kind == errs.Permission {
+		kind = errs.InvalidArgument // of the command line, not of an API object
+	}
+	text := errs.New(kind, "failed to create task for container: OCI runtime create failed: unable to start container process: %w: unknown", err)
+	return &runtimeError{text: text, cause: err}
 }
-
-// programError keeps what the exit code depends on.
-type programError struct {
-	kindErr error
-	program *wire.ProgramError
-}
-
-func (e *programError) Error() string { return e.kindErr.Error() }
-func (e *programError) Unwrap() error { return e.kindErr }
 
 // startExitCode is the exit code of a container that could not be started: 127
-// without a program, 126 if it cannot be executed, else 128 as in Docker.
+// if something named by the command line is missing, 126 if the program cannot
+// be executed, else 128 as in Docker.
 func startExitCode(err error) int {
-	p, ok := errors.AsType[*programError](err)
+	r, ok := errors.AsType[*runtimeError](err)
 	switch {
 	case !ok:
 		return 128
-	case errs.Is(p.program.Err, errs.NotFound):
+	case errs.Is(r.cause, errs.NotFound):
 		return 127
+	case errs.Is(r.cause, errs.Permission):
+		return 126
 	}
-	return 126
+	return 128
 }

@@ -184,16 +184,22 @@ func (s *Service) checkModes(ctx context.Context, h *container.HostConfig) error
 			continue
 		}
 		if _, err := s.find(ref); err != nil {
-			return err
+			return badReference(err)
 		}
 	}
 	if h.NetworkMode.IsContainer() || h.NetworkMode.IsHost() || h.NetworkMode.IsNone() {
 		return nil
 	}
-	if err := s.Networks.Check(ctx, string(h.NetworkMode)); err != nil {
-		return err
+	return badReference(s.Networks.Check(ctx, string(h.NetworkMode)))
+}
+
+// badReference makes an unknown network or container a fault of the request: a
+// client that gets "not found" from create takes the image for missing, and pulls.
+func badReference(err error) error {
+	if errs.Is(err, errs.NotFound) {
+		return errs.Wrap(errs.InvalidArgument, err)
 	}
-	return nil
+	return err
 }
 
 // parseEnv gives the value of a variable in an environment.

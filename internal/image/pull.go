@@ -20,7 +20,8 @@ import (
 )
 
 // Pull fetches an image, or all tags of a repository, and unpacks it.
-func (s *Service) Pull(ctx context.Context, req engine.ImagePull, p engine.Progress) error {
+func (s *Service) Pull(ctx context.Context, req engine.ImagePull, p engine.Progress) (err error) {
+	defer func() { err = refused(err) }()
 	named, err := parseName(req.Ref)
 	if err != nil {
 		return err
@@ -269,4 +270,14 @@ func (l *pull) layers(ctx context.Context, op *operation, a *arrival) error {
 		done:       func(i int) { lines[i].message("Pull complete") },
 	}
 	return work.run(ctx)
+}
+
+// refused words missing or wrong credentials as Docker's daemon does: as an
+// image that is not there for this user. Clients take "unauthorized" for a
+// reason to ask for a password, also where nobody can type one.
+func refused(err error) error {
+	if errs.Is(err, errs.Unauthorized) {
+		return errs.Wrap(errs.NotFound, err)
+	}
+	return err
 }

@@ -156,11 +156,11 @@ func TestPullAuth(t *testing.T) {
 			}
 			if err := try(registrytypes.AuthConfig{}); err == nil {
 				t.Error("pulled without credentials")
-			} else if kind == "basic" && (!errs.Is(err, errs.Unauthorized) || !strings.HasSuffix(err.Error(), "no basic auth credentials")) ||
+			} else if kind == "basic" && (!errs.Is(err, errs.NotFound) || !strings.HasSuffix(err.Error(), "no basic auth credentials")) ||
 				kind == "token" && (!errs.Is(err, errs.NotFound) || !strings.HasPrefix(err.Error(), "pull access denied for "+srv.Host+"/private, repository does not exist or may require 'docker login'")) {
 				t.Errorf("without credentials: %v (%v)", err, errs.KindOf(err))
 			}
-			if err := try(registrytypes.AuthConfig{Username: testimage.ServerUser, Password: "wrong"}); !errs.Is(err, errs.Unauthorized) {
+			if err := try(registrytypes.AuthConfig{Username: testimage.ServerUser, Password: "wrong"}); !errs.Is(err, errs.NotFound) {
 				t.Errorf("with a wrong password: %v (%v)", err, errs.KindOf(err))
 			} else {
 				t.Log(err)

@@ -24,7 +24,8 @@ import (
 
 // Push uploads an image under its name, or all tags of a repository if the
 // name has none and several exist.
-func (s *Service) Push(ctx context.Context, ref string, auth registry.AuthConfig, platform *ocispec.Platform, p engine.Progress) error {
+func (s *Service) Push(ctx context.Context, ref string, auth registry.AuthConfig, platform *ocispec.Platform, p engine.Progress) (err error) {
+	defer func() { err = refused(err) }()
 	ctx = scoped(ctx)
 	named, err := parseName(ref)
 	if err != nil {

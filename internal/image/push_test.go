@@ -94,7 +94,7 @@ func TestPushRefusals(t *testing.T) {
 		{"A//b", nil, errs.InvalidArgument, "invalid reference format"},
 		{srv.Host + "/x@sha256:" + strings.Repeat("0", 64), nil, errs.InvalidArgument, "cannot push a digest reference"},
 		{srv.Host + "/x:1", &ocispec.Platform{OS: "linux", Architecture: "s390x"}, errs.NotFound, "does not provide the specified platform (linux/s390x)"},
-		{srv.Host + "/x:1", nil, errs.Unauthorized, "no basic auth credentials"},
+		{srv.Host + "/x:1", nil, errs.NotFound, "no basic auth credentials"},
 	} {
 		err := s.Push(t.Context(), c.ref, registrytypes.AuthConfig{}, c.platform, &recorder{})
 		if !errs.Is(err, c.kind) || !strings.Contains(err.Error(), c.text) {

@@ -9,6 +9,8 @@ import (
 	"github.com/moby/moby/api/types/events"
 	networktypes "github.com/moby/moby/api/types/network"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gantry-run/gantry/internal/cleanup"
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
@@ -253,10 +255,13 @@ func (s *Service) dissolve(b *box) error {
 	if b.port != 0 {
 		// The address is free for the next one only when its old owner is silent
 		// and forgotten, even if his namespace lives on.
-		err = errors.Join(err, s.net.links.Do(
+		cut := s.net.links.Do(
 			netlink.PortCut(b.port),
 			netlink.DelNeighbour(s.net.bridge.index, b.ip),
-		))
+		)
+		if !errors.Is(cut, unix.ENODEV) { // the port has gone with its namespace
+			err = errors.Join(err, cut)
+		}
 		s.net.reaper.add(b.port)
 	}
 	s.net.addrs.release(b.ip)

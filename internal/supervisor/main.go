@@ -38,8 +38,9 @@ func Main(args []string) int {
 }
 
 func serve(execRoot string, log *slog.Logger) error {
-	// A terminal's or the daemon's end must not end us.
-	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGPIPE)
+	// A terminal's or the daemon's end must not end us. The signals are caught and
+	// dropped, not ignored: containers would inherit that.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGPIPE)
 	// Orphans of containers in the host's pid namespace come to us, not to init.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become subreaper: %w", err)

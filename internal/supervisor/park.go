@@ -14,8 +14,10 @@ import (
 // the daemon, writers wait, and the next supervisor gets them back. The order in
 // a frame is: terminal master; or stdout, stderr and, if open, stdin.
 
-// parkable gives the descriptors of the current run; they stay the streams' own.
-func (c *container) parkable() []int {
+// parkable gives copies of the current run's descriptors, for the caller to send
+// and close. They are copies because a short run ends, and closes its own, while
+// the answer is on its way.
+func (c *container) parkable() wire.FDs {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.run == nil || c.exit != nil {
@@ -24,10 +26,10 @@ func (c *container) parkable() []int {
 	return c.run.io.descriptors()
 }
 
-func (s *streams) descriptors() []int {
+func (s *streams) descriptors() wire.FDs {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var fds []int
+	var fds wire.FDs
 	for _, f := range []*os.File{s.stdout, s.stderr, s.stdin} {
 		if f == nil {
 			continue
@@ -36,7 +38,11 @@ func (s *streams) descriptors() []int {
 		if err != nil {
 			continue
 		}
-		_ = raw.Control(func(fd uintptr) { fds = append(fds, int(fd)) }) // fails for a closed file only
+		_ = raw.Control(func(fd uintptr) { // fails for a closed file only
+			if dup, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err == nil {
+				fds = append(fds, dup)
+			}
+		})
 	}
 	return fds
 }

@@ -95,7 +95,7 @@ func (s *Server) handle(conn *net.UnixConn) {
 	ctx := context.Background()
 	keep := false
 	var resp wire.Response
-	var parked []int
+	var parked wire.FDs
 	switch req.Op {
 	case wire.OpWatch:
 		s.watch(conn)
@@ -124,10 +124,11 @@ func (s *Server) handle(conn *net.UnixConn) {
 	if err := wire.Write(conn, resp, parked...); err != nil {
 		s.log.Debug("answer daemon", "op", req.Op, "error", err)
 	}
+	parked.Close()
 	_ = conn.Close()
 }
 
-func (s *Server) start(ctx context.Context, req wire.Request, fds wire.FDs) (pid int, parked []int, err error) {
+func (s *Server) start(ctx context.Context, req wire.Request, fds wire.FDs) (pid int, parked wire.FDs, err error) {
 	if req.Start == nil || req.ID == "" {
 		return 0, nil, errs.New(errs.InvalidArgument, "start needs an id and a description")
 	}
@@ -145,7 +146,7 @@ func (s *Server) start(ctx context.Context, req wire.Request, fds wire.FDs) (pid
 	return pid, c.parkable(), nil
 }
 
-func (s *Server) park(id string) ([]int, error) {
+func (s *Server) park(id string) (wire.FDs, error) {
 	c, err := s.find(id)
 	if err != nil {
 		return nil, err

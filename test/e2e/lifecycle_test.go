@@ -181,7 +181,7 @@ func TestPause(t *testing.T) {
 		first := c.ok("logs", name)
 		time.Sleep(200 * time.Millisecond) // the time in which it must not go on
 		equal(t, "log while paused", c.ok("logs", name), first)
-		matches(t, "exec", c.fails(1, "exec", name, "true"), `Container `+name+` is paused, unpause the container before exec`)
+		matches(t, "exec", c.fails(1, "exec", name, "true"), `Container (`+name+`|[0-9a-f]{64}) is paused, unpause the container before exec`)
 		c.ok("unpause", name)
 		c.until("more output", func(s string) bool { return len(s) > len(first)+1 }, "logs", name)
 	})

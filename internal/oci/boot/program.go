@@ -49,7 +49,8 @@ func executable(file string) error {
 		return errs.Wrap(kind, &fs.PathError{Op: "stat", Path: file, Err: err})
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return errs.Wrap(errs.Permission, unix.EISDIR)
+		// Docker's older clients tell exit code 126 by "permission denied".
+		return errs.New(errs.Permission, "%w: permission denied", unix.EISDIR)
 	}
 	if st.Mode&0o111 == 0 {
 		return errs.New(errs.Permission, "permission denied")

@@ -41,7 +41,9 @@ func (b *initializer) resolveUser() error {
 	if err != nil {
 		return errs.New(errs.InvalidArgument, "unable to find user %s: %w", name(want.User), err)
 	}
-	groups := who.Sgids
+	// The primary group counts as a supplementary one too, or a set-group-ID
+	// program could drop it (CVE-2022-36109).
+	groups := append([]int{who.Gid}, who.Sgids...)
 	if len(want.Groups) > 0 {
 		if _, err := group.Seek(0, io.SeekStart); err != nil {
 			return err
@@ -50,7 +52,7 @@ func (b *initializer) resolveUser() error {
 		if err != nil {
 			return errs.New(errs.InvalidArgument, "%w", err)
 		}
-		groups = append(slices.Clone(groups), more...)
+		groups = append(groups, more...)
 	}
 	return setUser(&b.plan.Process, who.Uid, who.Gid, groups)
 }

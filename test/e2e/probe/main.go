@@ -1,3 +1,9 @@
+// The settings keep the Go runtime from opening the cgroup's CPU limits, which
+// would show among the descriptors.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command probe is what test containers run where busybox has no applet: it
 // serves HTTP, tries system calls that a container must not have, lists leaked
 // file descriptors, makes and checks streams of bytes, and echoes signals.
