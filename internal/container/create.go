@@ -106,6 +106,9 @@ func (s *Service) make(ctx context.Context, c *ctr, name string, img engine.Imag
 		return err
 	}
 	undo.Push(func(ctx context.Context) error { return s.Images.RemoveRootfs(ctx, c.rec.ID) })
+	if err := s.mark(ctx, c.rec.ID); err != nil {
+		return err
+	}
 	fresh, err := s.ensureVolumes(ctx, c)
 	undo.Push(func(ctx context.Context) error { return s.removeAnonymous(ctx, c.rec.Mounts) })
 	if err != nil {

@@ -21,7 +21,7 @@ func (s *Service) Inspect(ctx context.Context, id string, size bool) (container.
 	host := *r.Host
 	resp := container.InspectResponse{
 		ID: r.ID, Created: r.Created.Format(time.RFC3339Nano), Path: r.Path, Args: notNil(r.Args),
-		State: apiState(r.State), Image: r.ImageID, Name: "/" + r.Name, RestartCount: r.RestartCount,
+		State: apiState(c, r.State), Image: r.ImageID, Name: "/" + r.Name, RestartCount: r.RestartCount,
 		ResolvConfPath: s.netFile(&r, "resolv.conf"), HostnamePath: s.netFile(&r, "hostname"), HostsPath: s.netFile(&r, "hosts"),
 		LogPath: s.logPath(&r), Driver: "overlayfs", Platform: r.Platform.OS, ExecIDs: s.execIDs(r.ID),
 		HostConfig: &host, Mounts: apiMounts(r.Mounts), Config: r.Config,
@@ -52,13 +52,17 @@ func (s *Service) netFile(r *record, name string) string {
 	return s.store.file(r.ID, name)
 }
 
-func apiState(st state) *container.State {
-	return &container.State{
+func apiState(c *ctr, st state) *container.State {
+	out := &container.State{
 		Status: st.Status, Running: st.running() || st.Status == container.StateRestarting, Paused: st.Status == container.StatePaused,
 		Restarting: st.Status == container.StateRestarting, OOMKilled: st.OOMKilled, Dead: st.Status == container.StateDead,
 		Pid: st.Pid, ExitCode: st.ExitCode, Error: st.Error,
 		StartedAt: st.StartedAt.Format(time.RFC3339Nano), FinishedAt: st.FinishedAt.Format(time.RFC3339Nano),
 	}
+	if h := c.healthView(); h.Status != container.NoHealthcheck {
+		out.Health = h
+	}
+	return out
 }
 
 // networkSettings shows the operational data while the container runs, and the

@@ -19,13 +19,18 @@ func (s *Service) List(ctx context.Context, o engine.ContainerList) ([]container
 	if err != nil {
 		return nil, err
 	}
-	var recs []record
+	type entry struct {
+		record
+		health *container.Health
+	}
+	var recs []entry
 	for _, c := range s.all() {
-		if r := c.view(); match(&r) {
-			recs = append(recs, r)
+		e := entry{c.view(), c.healthView()}
+		if match(&e.record) && matchHealth(o.Filters["health"], e.health.Status) {
+			recs = append(recs, e)
 		}
 	}
-	slices.SortFunc(recs, func(a, b record) int {
+	slices.SortFunc(recs, func(a, b entry) int {
 		if n := b.Created.Compare(a.Created); n != 0 {
 			return n
 		}
@@ -36,18 +41,18 @@ func (s *Service) List(ctx context.Context, o engine.ContainerList) ([]container
 	}
 	out := make([]container.Summary, len(recs))
 	for i := range recs {
-		if out[i], err = s.summary(ctx, &recs[i], o.Size); err != nil {
+		if out[i], err = s.summary(ctx, &recs[i].record, recs[i].health, o.Size); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-func (s *Service) summary(ctx context.Context, r *record, size bool) (container.Summary, error) {
+func (s *Service) summary(ctx context.Context, r *record, health *container.Health, size bool) (container.Summary, error) {
 	sum := container.Summary{
 		ID: r.ID, Names: []string{"/" + r.Name}, Image: r.Config.Image, ImageID: r.ImageID, ImageManifestDescriptor: r.Manifest,
 		Command: command(r), Created: r.Created.Unix(), Ports: ports(r), Labels: r.Config.Labels,
-		State: r.State.Status, Status: status(r, time.Now()), Mounts: apiMounts(r.Mounts),
+		State: r.State.Status, Status: status(r, health.Status, time.Now()), Mounts: apiMounts(r.Mounts),
 		NetworkSettings: &container.NetworkSettingsSummary{Networks: endpoints(r)},
 	}
 	if sum.Labels == nil {
@@ -55,6 +60,9 @@ func (s *Service) summary(ctx context.Context, r *record, size bool) (container.
 	}
 	sum.HostConfig.NetworkMode = string(r.Host.NetworkMode)
 	sum.HostConfig.Annotations = r.Host.Annotations
+	if health.Status != container.NoHealthcheck {
+		sum.Health = &container.HealthSummary{Status: health.Status, FailingStreak: health.FailingStreak}
+	}
 	if size {
 		var err error
 		if sum.SizeRw, sum.SizeRootFs, err = s.Images.RootfsUsage(ctx, r.ID); err != nil {
@@ -105,11 +113,11 @@ func ports(r *record) []container.PortSummary {
 }
 
 // status is the human form of the state, as `ps` shows it.
-func status(r *record, now time.Time) string {
+func status(r *record, health container.HealthStatus, now time.Time) string {
 	st := r.State
 	switch st.Status {
 	case container.StateRunning:
-		return "Up " + units.HumanDuration(now.Sub(st.StartedAt))
+		return "Up " + units.HumanDuration(now.Sub(st.StartedAt)) + healthSuffix(health)
 	case container.StatePaused:
 		return "Up " + units.HumanDuration(now.Sub(st.StartedAt)) + " (Paused)"
 	case container.StateRestarting:
@@ -123,4 +131,18 @@ func status(r *record, now time.Time) string {
 		return "Created"
 	}
 	return fmt.Sprintf("Exited (%d) %s ago", st.ExitCode, units.HumanDuration(now.Sub(st.FinishedAt)))
+}
+
+func healthSuffix(h container.HealthStatus) string {
+	switch h {
+	case container.NoHealthcheck:
+		return ""
+	case container.Starting:
+		return " (health: starting)"
+	}
+	return " (" + string(h) + ")"
+}
+
+func matchHealth(want []string, h container.HealthStatus) bool {
+	return len(want) == 0 || slices.Contains(want, string(h))
 }

@@ -49,6 +49,11 @@ func New(ctx context.Context, o Options) (*Service, error) {
 		return nil, err
 	}
 	s.tasks.Go(func() { s.watch(next) })
+	for _, c := range s.all() {
+		if exited := c.ended(); exited != nil {
+			s.watchHealth(c, exited)
+		}
+	}
 	s.settle(live)
 	return s, nil
 }

@@ -2,10 +2,18 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
 
+	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
 
+	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/mount"
 )
@@ -31,4 +39,141 @@ func (s *Service) openRootfs(ctx context.Context, id string) (*mount.Detached, e
 		return nil, fmt.Errorf("view root file system of container %s: %w", id, err)
 	}
 	return d, nil
+}
+
+// layers are the directories of an overlay.
+type layers struct {
+	upper string
+	lower []string // topmost first
+}
+
+// rootfsLayers finds the directories behind a container's root file system.
+func (s *Service) rootfsLayers(ctx context.Context, id string) (l layers, err error) {
+	steps, err := s.Images.RootfsMounts(ctx, id)
+	if err != nil {
+		return l, err
+	}
+	return overlayLayers(id, steps)
+}
+
+func overlayLayers(id string, steps []engine.RootfsMount) (l layers, err error) {
+	if len(steps) != 1 || steps[0].Type != "overlay" {
+		return l, errs.New(errs.Unsupported, "the storage of container %s does not tell changes apart", id)
+	}
+	for _, o := range steps[0].Options {
+		switch k, v, _ := strings.Cut(o, "="); k {
+		case "upperdir":
+			l.upper = v
+		case "lowerdir":
+			l.lower = strings.Split(v, ":")
+		case "lowerdir+":
+			l.lower = append(l.lower, v)
+		}
+	}
+	return l, nil
+}
+
+// marker tells programs that they run in a container. Scripts look for it.
+const marker = ".dockerenv"
+
+// mark puts the marker into a new container's root.
+func (s *Service) mark(ctx context.Context, id string) error {
+	l, err := s.rootfsLayers(ctx, id)
+	if errs.Is(err, errs.Unsupported) {
+		return nil // a full copy: the marker is a nicety
+	}
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(l.upper, marker), os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o755)
+	if err != nil {
+		return fmt.Errorf("mark root file system of container %s: %w", id, err)
+	}
+	return f.Close()
+}
+
+// Changes lists what differs between a container's files and its image's, as
+// Docker does: kind and path, parents before children.
+func (s *Service) Changes(ctx context.Context, id string) ([]container.FilesystemChange, error) {
+	c, err := s.find(id)
+	if err != nil {
+		return nil, err
+	}
+	l, err := s.rootfsLayers(ctx, c.view().ID)
+	if err != nil {
+		return nil, err
+	}
+	lower := make([]*os.Root, 0, len(l.lower))
+	defer func() {
+		for _, r := range lower {
+			_ = r.Close() // read only
+		}
+	}()
+	for _, dir := range l.lower {
+		r, err := os.OpenRoot(dir)
+		if err != nil {
+			return nil, fmt.Errorf("open layer: %w", err)
+		}
+		lower = append(lower, r)
+	}
+	changes := []container.FilesystemChange{}
+	err = filepath.WalkDir(l.upper, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it runs and removes files meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(l.upper, path)
+		if err != nil || rel == "." || ours["/"+rel] {
+			return err
+		}
+		changes = append(changes, container.FilesystemChange{Kind: changeKind(e, rel, lower), Path: "/" + rel})
+		return nil
+	})
+	return dropUnchangedParents(changes), err
+}
+
+// ours are the files that the engine itself makes in a container's root.
+var ours = map[string]bool{
+	"/" + marker: true, "/etc/hostname": true, "/etc/hosts": true, "/etc/resolv.conf": true, InitPath: true,
+	"/dev": true, "/dev/console": true, "/dev/pts": true, "/dev/shm": true, "/dev/mqueue": true, "/proc": true, "/sys": true,
+}
+
+func changeKind(e fs.DirEntry, rel string, lower []*os.Root) container.ChangeType {
+	if e.Type()&fs.ModeCharDevice != 0 {
+		if info, err := e.Info(); err == nil && isWhiteout(info) {
+			return container.ChangeDelete
+		}
+	}
+	for _, r := range lower {
+		info, err := r.Lstat(rel)
+		if err == nil && !isWhiteout(info) {
+			return container.ChangeModify
+		}
+		if err == nil {
+			break // a lower layer had it, a higher one has not
+		}
+	}
+	return container.ChangeAdd
+}
+
+// isWhiteout: overlayfs marks a removed file by a character device 0:0.
+func isWhiteout(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.Mode()&fs.ModeCharDevice != 0 && st.Rdev == 0
+}
+
+// dropUnchangedParents leaves out directories that were copied up only because
+// the engine made something of its own in them.
+func dropUnchangedParents(all []container.FilesystemChange) []container.FilesystemChange {
+	out := make([]container.FilesystemChange, 0, len(all))
+	for i, ch := range all {
+		alone := i+1 == len(all) || !strings.HasPrefix(all[i+1].Path, ch.Path+"/")
+		if alone && (ch.Path == "/etc" || ch.Path == "/sbin") && ch.Kind != container.ChangeDelete {
+			continue
+		}
+		out = append(out, ch)
+	}
+	return out
 }

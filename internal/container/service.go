@@ -110,6 +110,7 @@ type ctr struct {
 	parked  wire.FDs      // the streams of the current run, should the supervisor die
 	noStdin bool          // its stdin is closed
 	stats   statSample
+	health  *container.Health // of the current or last run; nil without a check
 }
 
 // view gives a copy of the record for reading. The pointers in it are never

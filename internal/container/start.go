@@ -119,6 +119,7 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	c.exited, c.parked = exited, parked
 	c.trimParked()
 	c.mu.Unlock()
+	s.watchHealth(c, exited)
 	return nil
 }
 

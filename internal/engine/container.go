@@ -76,6 +76,8 @@ type Containers interface {
 	// copies until either side ends.
 	Attach(ctx context.Context, id string, opts Attach, hijack func(tty bool) (Conn, error)) error
 	Resize(ctx context.Context, id string, height, width uint16) error
+	// Changes lists what differs from the image's files.
+	Changes(ctx context.Context, id string) ([]container.FilesystemChange, error)
 	Top(ctx context.Context, id string, psArgs string) (container.TopResponse, error)
 	Update(ctx context.Context, id string, cfg container.UpdateConfig) (container.UpdateResponse, error)
 	Prune(ctx context.Context, filters Filters) (container.PruneReport, error)

@@ -113,6 +113,14 @@ func (a *api) containerTop(w *reply, r *request) error {
 	return w.json(http.StatusOK, top)
 }
 
+func (a *api) containerChanges(w *reply, r *request) error {
+	changes, err := a.backend.Containers.Changes(r.Context(), r.name)
+	if err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, changes)
+}
+
 func (a *api) containerStart(w *reply, r *request) error {
 	// Settings in the body were dropped from the API long ago; "{}" and "null"
 	// are still sent by some clients.

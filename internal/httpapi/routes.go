@@ -35,6 +35,7 @@ var routes = []route{
 	{method: "POST", path: "/containers/prune", handle: (*api).containerPrune, since: version{1, 25}, detached: true},
 	{method: "GET", path: "/containers/{name}/json", handle: (*api).containerInspect},
 	{method: "GET", path: "/containers/{name}/top", handle: (*api).containerTop},
+	{method: "GET", path: "/containers/{name}/changes", handle: (*api).containerChanges},
 	{method: "GET", path: "/containers/{name}/logs", handle: (*api).containerLogs},
 	{method: "GET", path: "/containers/{name}/stats", handle: (*api).containerStats},
 	{method: "GET", path: "/containers/{name}/attach/ws", handle: (*api).containerAttachWebsocket},

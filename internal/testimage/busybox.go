@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 )
 
 // BusyboxBinary gives Debian's busybox-static program: the installed one, else
@@ -107,6 +109,11 @@ func applets(busybox []byte) ([]string, error) {
 		return nil, err
 	}
 	out, err := exec.CommandContext(context.Background(), f.Name(), "--list").Output()
+	for try := 0; errors.Is(err, syscall.ETXTBSY) && try < 100; try++ {
+		// A child that was forked meanwhile holds the file open until it executes.
+		time.Sleep(time.Millisecond)
+		out, err = exec.CommandContext(context.Background(), f.Name(), "--list").Output()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list applets: %w", err)
 	}

@@ -239,7 +239,7 @@ func TestPullUnknown(t *testing.T) {
 			t.Errorf("run of an unknown tag: exit code %d, want 125", r.code)
 		}
 		matches(t, "run", r.stderr, `Unable to find image '`+other+`' locally`)
-		matches(t, "malformed", c.fails(1, "pull", "UPPER/case"), `invalid reference format: repository name( \(UPPER/case\))? must be lowercase`)
+		matches(t, "malformed", c.fails(1, "pull", "case/UPPER"), `invalid reference format: repository name( \(case/UPPER\))? must be lowercase`)
 		matches(t, "no registry", c.fails(1, "pull", "127.0.0.1:1/x"), `connection refused`)
 	})
 }

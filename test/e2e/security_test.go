@@ -9,6 +9,10 @@ import (
 // TestSystemCallsDenied: what the default seccomp profile and capabilities
 // forbid, tried as root of an ordinary container.
 func TestSystemCallsDenied(t *testing.T) {
+	sysrq := "EROFS"
+	if _, err := os.Stat("/proc/sysrq-trigger"); err != nil {
+		sysrq = "ENOENT" // a kernel without it
+	}
 	each(t, func(t *testing.T, c *cli) {
 		got := c.ok("run", "--rm", "probe", "probe", "try")
 		equal(t, "outcomes", got, strings.TrimSpace(`
@@ -30,7 +34,7 @@ umount EPERM
 sethostname EPERM
 mknod-disk allowed
 read-disk EPERM
-write-sysrq EROFS
+write-sysrq `+sysrq+`
 write-sys EROFS`))
 	})
 }
@@ -40,7 +44,7 @@ write-sys EROFS`))
 func TestSeccompUnconfined(t *testing.T) {
 	each(t, func(t *testing.T, c *cli) {
 		got := c.ok("run", "--rm", "--security-opt", "seccomp=unconfined", "probe", "probe", "try")
-		matches(t, "unshare", got, `(?m)^unshare-user allowed$`)
+		matches(t, "keyctl", got, `(?m)^keyctl allowed$`)
 		equal(t, "mode", c.ok("run", "--rm", "--security-opt", "seccomp=unconfined", "busybox", "grep", "^Seccomp:", "/proc/self/status"), "Seccomp:\t0")
 		equal(t, "default mode", c.ok("run", "--rm", "busybox", "grep", "^Seccomp:", "/proc/self/status"), "Seccomp:\t2")
 	})
@@ -133,7 +137,7 @@ func TestNamespacesOfItsOwn(t *testing.T) {
 				t.Errorf("the %s namespace is the host's: %s", ns, in)
 			}
 		}
-		equal(t, "processes", c.ok("run", "--rm", "busybox", "sh", "-c", "ls -d /proc/[0-9]* | wc -l | tr -d ' '"), c.ok("run", "--rm", "busybox", "sh", "-c", "ls -d /proc/[0-9]* | wc -l | tr -d ' '"))
+		equal(t, "processes", c.ok("run", "--rm", "busybox", "sh", "-c", "set -- /proc/[0-9]*; echo $#"), "1")
 		equal(t, "host pid namespace", c.ok("run", "--rm", "--pid", "host", "busybox", "readlink", "/proc/self/ns/pid"), readlink(t, "/proc/self/ns/pid"))
 	})
 }

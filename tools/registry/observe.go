@@ -27,12 +27,13 @@ func observe(o options, next http.Handler) (http.Handler, error) {
 		if !blob {
 			rec.rate = 0
 		} else if o.breakAfter > 0 {
-			mu.Lock()
-			if breaks > 0 {
+			rec.limit = o.breakAfter
+			rec.mayBreak = func() bool { // a blob below the limit does not count
+				mu.Lock()
+				defer mu.Unlock()
 				breaks--
-				rec.limit = o.breakAfter
+				return breaks >= 0
 			}
-			mu.Unlock()
 		}
 		defer func() {
 			if log != nil {
@@ -51,6 +52,8 @@ type recorder struct {
 	written int64
 	limit   int64 // bytes until the connection breaks; -1: never
 	rate    int   // bytes per second; 0: unlimited
+
+	mayBreak func() bool
 }
 
 func (r *recorder) WriteHeader(status int) {
@@ -62,7 +65,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 	if r.status == 0 {
 		r.status = http.StatusOK
 	}
-	if r.limit >= 0 && r.written+int64(len(p)) > r.limit {
+	if r.limit >= 0 && r.written+int64(len(p)) > r.limit && r.mayBreak() {
 		n, _ := r.ResponseWriter.Write(p[:r.limit-r.written])
 		r.written += int64(n)
 		if f, ok := r.ResponseWriter.(http.Flusher); ok {
