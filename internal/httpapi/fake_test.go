@@ -169,11 +169,13 @@ func (f *fakeContainers) Attach(_ context.Context, id string, opts engine.Attach
 	if f.is(c, container.StatePaused) {
 		return errs.New(errs.Conflict, "container %s is paused, unpause the container before attach", id)
 	}
+	// The client may start the container as soon as it has the answer.
+	f.mu.Lock()
 	conn, err := hijack(c.req.Config.Tty)
 	if err != nil {
+		f.mu.Unlock()
 		return err
 	}
-	f.mu.Lock()
 	if opts.Logs {
 		_, _ = conn.Write(c.log)
 	}

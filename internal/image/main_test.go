@@ -1,7 +1,9 @@
 package image
 
 import (
+	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"testing"
 
@@ -12,6 +14,10 @@ import (
 // nothing can reach the outside.
 func TestMain(m *testing.M) {
 	RedirectLogs(slog.New(slog.DiscardHandler))
+	if job := os.Getenv(crashEnv); job != "" {
+		fmt.Fprintln(os.Stderr, crashVictim(job))
+		os.Exit(1)
+	}
 	testenv.Main(m, testenv.Options{
 		Namespaces: testenv.Mount | testenv.Net,
 		Setup: func() (func() error, error) {

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -265,56 +266,53 @@ func TestSecondProcessIsRefused(t *testing.T) {
 // crashEnv makes the test binary a daemon that is about to die.
 const crashEnv = "GANTRY_TEST_CRASH"
 
-// TestCrashVictim is the process that the crash test kills.
-func TestCrashVictim(t *testing.T) {
-	job, root, _ := strings.Cut(os.Getenv(crashEnv), "|")
-	if job == "" {
-		t.Skip("needs a parent: only the crash test runs it")
-	}
+// crashVictim is the process that the crash test kills: it says "ready" and does
+// its job again and again. It returns only when something fails.
+func crashVictim(job string) error {
+	ctx := context.Background()
+	job, root, _ := strings.Cut(job, "|")
 	root, arg, _ := strings.Cut(root, "|")
-	s, err := New(t.Context(), Options{Root: root})
+	s, err := New(ctx, Options{Root: root})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	fmt.Println("ready")
 	switch job {
 	case "pull":
 		for {
-			_ = s.Pull(t.Context(), engine.ImagePull{Ref: arg}, &recorder{}) // dies in the middle
-			_, _ = s.Remove(t.Context(), arg, engine.ImageRemove{Force: true})
+			_ = s.Pull(ctx, engine.ImagePull{Ref: arg}, &recorder{}) // dies in the middle
+			_, _ = s.Remove(ctx, arg, engine.ImageRemove{Force: true})
 		}
 	case "load":
 		data, err := os.ReadFile(arg)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		for {
-			_ = s.Load(t.Context(), strings.NewReader(string(data)), nil, true, &recorder{})
-			_, _ = s.Remove(t.Context(), "x:1", engine.ImageRemove{Force: true})
+			_ = s.Load(ctx, bytes.NewReader(data), nil, true, &recorder{})
+			_, _ = s.Remove(ctx, "x:1", engine.ImageRemove{Force: true})
 		}
 	case "prepare":
-		img, err := s.Resolve(t.Context(), "x:1", nil)
+		img, err := s.Resolve(ctx, "x:1", nil)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		for i := 0; ; i++ {
 			key := fmt.Sprint("k", i)
-			if err := s.PrepareRootfs(t.Context(), key, img); err != nil {
-				t.Fatal(err)
+			if err := s.PrepareRootfs(ctx, key, img); err != nil {
+				return err
 			}
-			if err := s.RemoveRootfs(t.Context(), key); err != nil {
-				t.Fatal(err)
+			if err := s.RemoveRootfs(ctx, key); err != nil {
+				return err
 			}
 		}
 	}
+	return fmt.Errorf("no job %q", job)
 }
 
 // Killed at any moment of a pull, load or container, the next process finds a
 // store that works and in which nothing is left over.
 func TestKilledAtAnyMoment(t *testing.T) {
-	if os.Getenv(crashEnv) != "" {
-		t.Skip("needs to be the parent")
-	}
 	srv, reg := startRegistry(t, testimage.ServerOptions{})
 	img := layered(t, testimage.OCI)
 	publishImage(t, reg, "x", "1", img, nil)
@@ -374,7 +372,7 @@ func (s *Service) leftKeys(t testing.TB) []string {
 
 func killAfter(t *testing.T, job string, d time.Duration) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestCrashVictim$")
+	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), crashEnv+"="+job)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -70,7 +70,7 @@ func TestProgramErrors(t *testing.T) {
 	}{
 		{"foo", `exec: "foo": executable file not found in $PATH`, errs.NotFound, false},
 		{"/x", `exec: "/x": stat /x: no such file or directory`, errs.NotFound, false},
-		{"/etc", `exec: "/etc": is a directory`, errs.Permission, false},
+		{"/etc", `exec: "/etc": is a directory: permission denied`, errs.Permission, false},
 		{"/etc/passwd", `exec: "/etc/passwd": permission denied`, errs.Permission, false},
 		{"/etc/passwd/x", `exec: "/etc/passwd/x": stat /etc/passwd/x: not a directory`, errs.Permission, false},
 		{"/script", `exec: "/script": no such file or directory`, errs.NotFound, true},

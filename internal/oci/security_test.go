@@ -106,8 +106,11 @@ func TestUser(t *testing.T) {
 func TestNamedUser(t *testing.T) {
 	r, bundle := newRuntime(t), newBundle(t)
 	for user, want := range map[string]string{
-		"bob": "uid=1000(bob) gid=1000(bob) groups=10(wheel)\n/home/bob\n", "1000:wheel": "uid=1000(bob) gid=10(wheel)\n/home/bob\n",
-		"": "uid=0(root) gid=0(root)\n/root\n", "77": "uid=77 gid=0(root)\n/\n",
+		// The primary group is among the supplementary ones (CVE-2022-36109).
+		"bob":        "uid=1000(bob) gid=1000(bob) groups=10(wheel),1000(bob)\n/home/bob\n",
+		"1000:wheel": "uid=1000(bob) gid=10(wheel) groups=10(wheel)\n/home/bob\n",
+		"":           "uid=0(root) gid=0(root) groups=0(root)\n/root\n",
+		"77":         "uid=77 gid=0(root) groups=0(root)\n/\n",
 	} {
 		res, err := runSpec(t, r, CreateOptions{Bundle: bundle, Spec: newSpec("sh", "-c", "id; echo $HOME"), User: &NamedUser{User: user}})
 		if err != nil || res.out != want {
