@@ -51,7 +51,7 @@ bench: build
 # Starts and removes containers for SOAK (default 10m) and watches for growth.
 SOAK ?= 10m
 soak: build
-	$(GO) run ./bench -soak $(SOAK)
+	scripts/bench -soak $(SOAK)
 
 install: build
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
