@@ -7,8 +7,7 @@ import (
 
 // reloadable are the fields that a running daemon can change.
 var reloadable = []string{
-	"Debug", "Labels", "RegistryMirrors", "InsecureRegistries", "ShutdownTimeout", "DefaultStopTimeout",
-	"MaxConcurrentDownloads", "MaxConcurrentUploads", "MaxDownloadAttempts", "Features",
+	"Debug", "Labels",
 }
 
 // unreported fields follow from how the daemon was started.

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,7 +36,8 @@ import (
 
 // Daemon is a running engine.
 type Daemon struct {
-	cfg         config.Config
+	cfg         config.Config                 // as at the start
+	live        atomic.Pointer[config.Config] // as of the last reload
 	log         *slog.Logger
 	id          string
 	runtimePath string
@@ -49,22 +51,25 @@ type Daemon struct {
 	volumes    *volume.Service
 	containers *container.Service
 
-	server  *http.Server
-	serving sync.WaitGroup
-	closers cleanup.Stack // in order of construction; Stop unwinds it
+	server   *http.Server
+	endCalls context.CancelFunc // cancels every call in progress
+	serving  sync.WaitGroup
+	closers  cleanup.Stack // in order of construction; Stop unwinds it
 }
 
 // New builds all parts and reconciles them with what earlier daemons left. It
 // serves nothing yet.
 func New(ctx context.Context, cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
 	d = &Daemon{cfg: cfg, log: log}
+	d.live.Store(&cfg)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.closers.Run())
 		}
 	}()
-	for _, dir := range []string{cfg.DataRoot, cfg.ExecRoot} {
-		if err := os.MkdirAll(dir, 0o710); err != nil {
+	// The exec root is passable: the API's socket may lie in it, whose group may use it.
+	for dir, mode := range map[string]os.FileMode{cfg.DataRoot: 0o710, cfg.ExecRoot: 0o711} {
+		if err := os.MkdirAll(dir, mode); err != nil {
 			return nil, fmt.Errorf("create root directory: %w", err)
 		}
 	}
@@ -83,12 +88,15 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (d *Daemon, e
 		return nil, err
 	}
 	handler, err := httpapi.New(d.backend(), httpapi.Options{
-		Log: log, Version: version.Version, MinVersion: version.MinAPI, Experimental: cfg.Experimental, Debug: cfg.Debug,
+		Log: log, Version: version.Version, MinVersion: d.minAPI(), Experimental: cfg.Experimental, Debug: cfg.Debug,
 	})
 	if err != nil {
 		return nil, err
 	}
 	d.server = httpapi.NewServer(handler, log)
+	base, end := context.WithCancel(context.Background())
+	d.server.BaseContext = func(net.Listener) context.Context { return base }
+	d.endCalls = end
 	return d, nil
 }
 
@@ -123,6 +131,7 @@ func (d *Daemon) openStores(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("open volume store: %w", err)
 	}
+	d.closers.PushFunc(d.volumes.Close)
 	return nil
 }
 
@@ -168,8 +177,9 @@ func (d *Daemon) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), d.stopTimeout())
 	defer cancel()
 	err := d.server.Shutdown(ctx)
+	d.endCalls() // streams that never end, hijacked ones among them
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = d.server.Close() // streams that never end
+		err = d.server.Close()
 	}
 	d.serving.Wait()
 	return errors.Join(err, d.closers.Run())
@@ -179,6 +189,14 @@ func (d *Daemon) Stop() error {
 const apiGrace = 2 * time.Second
 
 func (d *Daemon) stopTimeout() time.Duration { return apiGrace }
+
+// minAPI is the oldest API version served.
+func (d *Daemon) minAPI() string {
+	if v := d.cfg.MinAPIVersion; v != "" {
+		return v
+	}
+	return version.MinAPI
+}
 
 // engineID reads the engine's identity, made at the first start.
 func engineID(path string) (string, error) {

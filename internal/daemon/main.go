@@ -3,15 +3,18 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/cleanup"
 	"github.com/gantry-run/gantry/internal/config"
+	"github.com/gantry-run/gantry/internal/image"
 )
 
 // Main runs the daemon until SIGTERM or SIGINT. args are the command line, for
@@ -21,6 +24,9 @@ func Main(cfg config.Config, args []string) (err error) {
 	log := cfg.Logger(os.Stderr, level)
 	for _, w := range cfg.Warnings {
 		log.Warn(w)
+	}
+	if err := processWide(cfg, log); err != nil {
+		return err
 	}
 	var undo cleanup.Stack
 	defer func() { err = errors.Join(err, undo.Run()) }()
@@ -62,6 +68,27 @@ func Main(cfg config.Config, args []string) (err error) {
 	}
 }
 
+// processWide sets what the libraries below read from the process.
+func processWide(cfg config.Config, log *slog.Logger) error {
+	image.RedirectLogs(log)
+	env := map[string]string{
+		// Layers are unpacked in parallel already; programs from $PATH would
+		// only add processes.
+		"CONTAINERD_DISABLE_PIGZ": "1", "CONTAINERD_DISABLE_IGZIP": "1",
+	}
+	for name, v := range map[string]string{"HTTP_PROXY": cfg.HTTPProxy, "HTTPS_PROXY": cfg.HTTPSProxy, "NO_PROXY": cfg.NoProxy} {
+		if v != "" { // the configuration wins over the environment
+			env[name], env[strings.ToLower(name)] = v, v
+		}
+	}
+	for name, v := range env {
+		if err := os.Setenv(name, v); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
 func closeListeners(listeners []net.Listener) error {
 	var all error
 	for _, l := range listeners {
@@ -74,12 +101,15 @@ func closeListeners(listeners []net.Listener) error {
 
 // reload applies what of the configuration can change while the daemon runs.
 func (d *Daemon) reload(args []string, level *slog.LevelVar) {
-	next, changed, err := config.Reload(d.cfg, args)
+	next, changed, err := config.Reload(*d.live.Load(), args)
 	if err != nil {
 		d.log.Error("reload configuration; nothing is changed", "error", err)
 		return
 	}
 	level.Set(next.Level())
-	d.cfg = next
+	d.live.Store(&next)
+	for _, w := range next.Warnings {
+		d.log.Warn(w)
+	}
 	d.log.Info("configuration reloaded", "changed", changed)
 }

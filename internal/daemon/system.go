@@ -37,7 +37,7 @@ func (s systemService) Info(ctx context.Context) (system.Info, error) {
 	if err != nil {
 		return system.Info{}, fmt.Errorf("read host name: %w", err)
 	}
-	v2 := cgroupV2()
+	v2, live := cgroupV2(), d.live.Load()
 	info := system.Info{
 		ID: d.id, Name: hostname, ServerVersion: version.Version,
 		Containers: running + paused + stopped, ContainersRunning: running, ContainersPaused: paused, ContainersStopped: stopped,
@@ -48,11 +48,11 @@ func (s systemService) Info(ctx context.Context) (system.Info, error) {
 		},
 		MemoryLimit: true, SwapLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true,
 		OomKillDisable: !v2, IPv4Forwarding: sysctlIs("/proc/sys/net/ipv4/ip_forward", "1"),
-		Debug: d.cfg.Debug, NFd: countFDs(), NGoroutines: runtime.NumGoroutine(), SystemTime: time.Now().Format(time.RFC3339Nano),
+		Debug: live.Debug, NFd: countFDs(), NGoroutines: runtime.NumGoroutine(), SystemTime: time.Now().Format(time.RFC3339Nano),
 		LoggingDriver: orDefault(d.cfg.LogDriver, "json-file"), CgroupDriver: "cgroupfs", CgroupVersion: "1",
 		KernelVersion: kernel(), OperatingSystem: osRelease("PRETTY_NAME"), OSVersion: osRelease("VERSION_ID"),
 		OSType: "linux", Architecture: machine(), IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: d.registryConfig(),
-		NCPU: runtime.NumCPU(), MemTotal: memTotal(), DockerRootDir: d.cfg.DataRoot, Labels: notNil(d.cfg.Labels), ExperimentalBuild: d.cfg.Experimental,
+		NCPU: runtime.NumCPU(), MemTotal: memTotal(), DockerRootDir: d.cfg.DataRoot, Labels: notNil(live.Labels), ExperimentalBuild: d.cfg.Experimental,
 		HTTPProxy: os.Getenv("HTTP_PROXY"), HTTPSProxy: os.Getenv("HTTPS_PROXY"), NoProxy: os.Getenv("NO_PROXY"),
 		Runtimes: map[string]system.RuntimeWithStatus{
 			"gantry-runtime": {Runtime: system.Runtime{Path: d.runtimePath}},
@@ -87,11 +87,11 @@ func (d *Daemon) securityOptions() []string {
 func (s systemService) Version(context.Context) (system.VersionResponse, error) {
 	return system.VersionResponse{
 		Platform: system.PlatformInfo{Name: "Gantry Engine"}, Version: version.Version,
-		APIVersion: version.API, MinAPIVersion: version.MinAPI, Os: runtime.GOOS, Arch: runtime.GOARCH,
+		APIVersion: version.API, MinAPIVersion: s.d.minAPI(), Os: runtime.GOOS, Arch: runtime.GOARCH,
 		GitCommit: version.Commit, GoVersion: version.Go(), KernelVersion: kernel(), BuildTime: version.BuildTime, Experimental: s.d.cfg.Experimental,
 		Components: []system.ComponentVersion{
 			{Name: "Engine", Version: version.Version, Details: map[string]string{
-				"ApiVersion": version.API, "MinAPIVersion": version.MinAPI, "Arch": runtime.GOARCH, "Os": runtime.GOOS,
+				"ApiVersion": version.API, "MinAPIVersion": s.d.minAPI(), "Arch": runtime.GOARCH, "Os": runtime.GOOS,
 				"BuildTime": version.BuildTime, "Experimental": strconv.FormatBool(s.d.cfg.Experimental),
 				"GitCommit": version.Commit, "GoVersion": version.Go(), "KernelVersion": kernel(),
 			}},

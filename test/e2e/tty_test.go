@@ -22,7 +22,7 @@ func TestTerminal(t *testing.T) {
 		// the outer one's fork and exec would be lost.
 		p.send("sh -c \"echo star''ted; exec sleep 600\"\r")
 		p.expect("started\r\n")
-		p.send("\x03")          // ctrl-c reaches the container's foreground process
+		p.send("\x03") // ctrl-c reaches the container's foreground process
 		p.expect("# ")
 		p.send("echo code $?\r")
 		p.expect("code 130\r\n")
