@@ -4,7 +4,9 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,32 +15,56 @@ import (
 // whatever the container does with them. Docker's CLI has the same.
 const impatient = 4
 
+// usual are the signals that users and terminals send.
+var usual = []os.Signal{
+	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE, unix.SIGALRM, unix.SIGTERM,
+	unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH,
+}
+
+// settled is the age at which a client listens for the other signals, too.
+// Notify takes 0.1 ms for each, and as long to undo it: for all 64 that was
+// 12 ms, a quarter of `run --rm busybox true`.
+const settled = 100 * time.Millisecond
+
 // ForwardSignals calls send with the name of every signal that the process
-// gets, in order, until stop is called. SIGCHLD and SIGPIPE are our own
-// business, and SIGURG is how the Go runtime preempts its threads. giveUp is
-// called when the user insists on leaving.
+// gets, in order, until stop is called; of those that are not usual, from 100 ms
+// on. SIGCHLD and SIGPIPE are our own business, and SIGURG is how the Go runtime
+// preempts its threads. giveUp is called when the user insists on leaving.
 func ForwardSignals(send func(name string), giveUp func()) (stop func()) {
 	ch := make(chan os.Signal, 128)
 	names := make(chan string, 128)
-	signal.Notify(ch)
+	signal.Notify(ch, usual...)
+	quit := make(chan struct{})
 	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-time.After(settled):
+			signal.Notify(ch)
+		case <-quit:
+		}
+	})
 	wg.Go(func() {
 		defer close(names)
 		interrupts := 0
-		for s := range ch {
-			sig, ok := s.(unix.Signal)
-			if !ok || sig == unix.SIGCHLD || sig == unix.SIGPIPE || sig == unix.SIGURG {
-				continue
-			}
-			if sig == unix.SIGINT || sig == unix.SIGTERM {
-				if interrupts++; interrupts == impatient {
-					giveUp()
+		for {
+			select {
+			case <-quit:
+				return
+			case s := <-ch:
+				sig, ok := s.(unix.Signal)
+				if !ok || sig == unix.SIGCHLD || sig == unix.SIGPIPE || sig == unix.SIGURG {
+					continue
 				}
-			}
-			if name := unix.SignalName(sig); name != "" {
-				select {
-				case names <- name:
-				default: // send hangs; more of the same will not help
+				if sig == unix.SIGINT || sig == unix.SIGTERM {
+					if interrupts++; interrupts == impatient {
+						giveUp()
+					}
+				}
+				if name := signalName(sig); name != "" {
+					select {
+					case names <- name:
+					default: // send hangs; more of the same will not help
+					}
 				}
 			}
 		}
@@ -49,10 +75,25 @@ func ForwardSignals(send func(name string), giveUp func()) (stop func()) {
 		}
 	})
 	return func() {
-		signal.Stop(ch)
-		close(ch)
+		close(quit)
 		wg.Wait()
+		signal.Stop(ch)
 	}
+}
+
+// The range of real-time signals that programs see: the C library keeps two of
+// the kernel's (signal(7)).
+const rtMin, rtMax = unix.Signal(34), unix.Signal(64)
+
+// signalName is a signal's name as the engine takes it.
+func signalName(sig unix.Signal) string {
+	switch {
+	case sig == rtMin:
+		return "RTMIN"
+	case sig > rtMin && sig <= rtMax:
+		return "RTMIN+" + strconv.Itoa(int(sig-rtMin))
+	}
+	return unix.SignalName(sig)
 }
 
 // FollowSize calls resize with the terminal's size now and whenever it
