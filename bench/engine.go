@@ -15,7 +15,7 @@ import (
 // gantryd, and Docker's client on dockerd.
 func engines(o options, dir string) ([]row, error) {
 	var rows []row
-	g, err := startDaemon(dir, "gantry", filepath.Join(o.bin, "gantryd"), filepath.Join(o.bin, "gantry"), 1)
+	g, err := startDaemon(dir, gantry, filepath.Join(o.bin, "gantryd"), filepath.Join(o.bin, "gantry"), 1)
 	if err != nil {
 		return nil, err
 	}

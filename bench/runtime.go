@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
@@ -37,11 +36,11 @@ func runtimes(o options, dir string) ([]row, error) {
 	for i, u := range users {
 		run.cells[i].user, execute.cells[i].user, peak.cells[i].user = u.user, u.user, u.user
 		create := exec.Command(u.program, "--root", u.root, "create", "--bundle", filepath.Join(bundle, "sleep"), "resident")
-		if _, err := timed(create); err != nil {
+		kb, err := peakMemory(create)
+		if err != nil {
 			return nil, err
 		}
-		usage, _ := create.ProcessState.SysUsage().(*syscall.Rusage)
-		peak.cells[i].samples = []float64{float64(usage.Maxrss) / 1024}
+		peak.cells[i].samples = []float64{float64(kb) / 1024}
 		if _, err := timed(exec.Command(u.program, "--root", u.root, "start", "resident")); err != nil {
 			return nil, err
 		}
