@@ -1,3 +1,8 @@
+// The settings spare the Go runtime reading the mount table at start.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command gantry is the command line of Gantry. Called as docker, it shows
 // that name and is otherwise the same.
 package main

@@ -106,7 +106,7 @@ func (s *Service) sandboxes() []engine.LiveSandbox {
 	for _, c := range s.byID {
 		r := &c.rec
 		if r.State.running() && r.State.Pid > 0 && len(r.Endpoints) > 0 {
-			live = append(live, engine.LiveSandbox{ContainerID: r.ID, Pid: r.State.Pid, Endpoints: r.Endpoints, Ports: r.Ports})
+			live = append(live, engine.LiveSandbox{ContainerID: r.ID, Name: r.Name, Pid: r.State.Pid, Endpoints: r.Endpoints, Ports: r.Ports})
 		}
 	}
 	return live
