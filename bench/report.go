@@ -54,8 +54,11 @@ func render(rows []row) string {
 	for _, r := range rows {
 		base := median(r.cells[0].samples)
 		for _, c := range r.cells {
-			ratio := median(c.samples) / base
-			fmt.Fprintf(&b, "| %s | %s | %s %s | %s | %s | %d | %.2f |\n", r.name, c.user, number(median(c.samples)), r.unit,
+			ratio := "–" // nothing to divide by: less than can be measured
+			if base > 0.01 {
+				ratio = number(median(c.samples) / base)
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s %s | %s | %s | %d | %s |\n", r.name, c.user, number(median(c.samples)), r.unit,
 				number(slices.Min(c.samples)), number(slices.Max(c.samples)), len(c.samples), ratio)
 		}
 	}
