@@ -2,19 +2,18 @@ package supervisor
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"os"
 	"sync"
 	"time"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/cleanup"
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/oci"
+	"github.com/gantry-run/gantry/internal/oci/specjson"
 	"github.com/gantry-run/gantry/internal/supervisor/wire"
 )
 
@@ -55,8 +54,8 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 	if err := c.awaitEnd(ctx); err != nil {
 		return 0, err
 	}
-	var spec specs.Spec
-	if err := json.Unmarshal(s.Spec, &spec); err != nil {
+	spec, err := specjson.Decode(s.Spec)
+	if err != nil {
 		return 0, errs.New(errs.InvalidArgument, "decode spec of container %s: %w", c.id, err)
 	}
 	if spec.Process == nil {
@@ -86,7 +85,7 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 		defer ns.Close() //nolint:errcheck // the container's init has its own
 	}
 	rt, proc, err := c.srv.runtime.Run(ctx, c.id, oci.CreateOptions{
-		Bundle: s.Bundle, Spec: &spec, RootfsMounts: rootfsMounts(s.Rootfs), Netns: ns, IO: p.theirs,
+		Bundle: s.Bundle, Spec: spec, RootfsMounts: rootfsMounts(s.Rootfs), Netns: ns, IO: p.theirs,
 		User: &oci.NamedUser{User: s.User.Name, Groups: s.User.Groups},
 	})
 	p.closeTheirs()
@@ -208,15 +207,15 @@ func (c *container) exec(ctx context.Context, execID string, e wire.Exec) (int, 
 	if err != nil {
 		return 0, nil, err
 	}
-	var process specs.Process
-	if err := json.Unmarshal(e.Process, &process); err != nil {
+	process, err := specjson.DecodeProcess(e.Process)
+	if err != nil {
 		return 0, nil, errs.New(errs.InvalidArgument, "decode process of exec %s: %w", execID, err)
 	}
 	p, err := newPipes(e.OpenStdin, e.TTY)
 	if err != nil {
 		return 0, nil, err
 	}
-	proc, err := r.rt.Exec(ctx, oci.ExecOptions{Process: &process, IO: p.theirs, User: &oci.NamedUser{User: e.User.Name, Groups: e.User.Groups}})
+	proc, err := r.rt.Exec(ctx, oci.ExecOptions{Process: process, IO: p.theirs, User: &oci.NamedUser{User: e.User.Name, Groups: e.User.Groups}})
 	p.closeTheirs()
 	if err != nil {
 		p.closeOurs()
