@@ -1,0 +1,24 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/gantry-run/gantry/internal/testenv"
+)
+
+// Scripts that use Docker's Python SDK work as they are.
+func TestPythonSDK(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.File("/usr/lib/python3/dist-packages/docker/__init__.py"))
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/usr/bin/python3", "testdata/sdk.py", testenv.Unique("sdk"))
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+world.engine.sock, "DOCKER_CONFIG="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err != nil || string(out) != "ok\n" {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
