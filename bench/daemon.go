@@ -117,12 +117,14 @@ func timed(cmd *exec.Cmd) (time.Duration, error) {
 	return took, nil
 }
 
-// stop ends the daemon, what it left running, and its cgroup.
+// stop ends the daemon and removes its cgroup. What then still runs in this PID
+// namespace, other daemons included, is killed.
 func (d *daemon) stop() error {
 	err := d.cmd.Process.Signal(syscall.SIGTERM)
-	if err == nil {
-		_ = d.cmd.Wait() // it was told to end; how is not of interest
+	if errors.Is(err, os.ErrProcessDone) {
+		err = nil // with the daemon that was stopped first
 	}
+	_ = d.cmd.Wait() // it was told to end; how is not of interest
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		left := 0
 		for _, p := range processes() {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -46,7 +47,12 @@ func engines(o options, dir string) ([]row, error) {
 		more, err = crowd(o, users)
 		rows = append(rows, more...)
 	}
-	return rows, errors.Join(err, users[len(users)-1].stop()) // ends both: see stop
+	for _, u := range slices.Backward(users) { // stop kills the others, and a killed dockerd leaves mounts
+		if u.name != dropIn { // the same daemon as Gantry's
+			err = errors.Join(err, u.stop())
+		}
+	}
+	return rows, err
 }
 
 // commands measures single commands, the users taking turns.
