@@ -24,11 +24,17 @@ func runtimeAfterFork()
 //go:linkname runtimeAfterForkInChild syscall.runtime_AfterForkInChild
 func runtimeAfterForkInChild()
 
-// Joiner describes a child that does not share its parent's memory, unlike one
-// that Fork makes, and so can be born into another time namespace. It may join
-// namespaces by itself before it executes its program: user and time namespaces
-// can be joined by a process with one thread only, which no Go program is, but
-// the copy that fork makes of one.
+// clone3 is the system call, safe for a child that shares its parent's memory
+// while the parent waits.
+func clone3(args *cloneArgs, size uintptr) (pid, errno uintptr)
+
+// Joiner describes a child that executes an open file, whatever root directory
+// the forking thread has.
+//
+// With OwnMemory it gets a copy of its parent's memory until then, which takes
+// longer, and so can be born into another time namespace and join namespaces by
+// itself: user and time namespaces can be joined by a process with one thread
+// only, which no Go program is, but the copy that fork makes of one.
 type Joiner struct {
 	Program  int      // descriptor of the file to execute
 	Argv     []string // must not be empty
@@ -36,9 +42,11 @@ type Joiner struct {
 	Files    []uintptr // become 0, 1, …
 	CgroupFD int       // -1: the parent's group
 	Clone    uintptr   // CLONE_NEW* for the child to be born with
-	Join     int       // a pidfd whose process's namespaces are joined
-	Kinds    int       // CLONE_NEW* to join; 0: none
-	BeRoot   bool      // become user and group 0 afterwards, for a user namespace
+
+	OwnMemory bool
+	Join      int  // with OwnMemory: a pidfd whose process's namespaces are joined
+	Kinds     int  // CLONE_NEW* to join; 0: none
+	BeRoot    bool // become user and group 0 afterwards, for a user namespace
 }
 
 // cloneArgs is struct clone_args of linux/sched.h in its second version.
@@ -81,21 +89,28 @@ func (j *Joiner) fork() (Child, error) {
 		return none, err
 	}
 	defer fd.Close(report[0])
-	pidfd := int32(-1)
-	args := &cloneArgs{flags: unix.CLONE_PIDFD | uint64(j.Clone), pidfd: uint64(uintptr(unsafe.Pointer(&pidfd))), exitSignal: uint64(unix.SIGCHLD)}
+	// The kernel gets the address as a number, which nobody adjusts if the stack moves.
+	pidfd := new(int32)
+	var pinned runtime.Pinner
+	pinned.Pin(pidfd)
+	defer pinned.Unpin()
+	args := &cloneArgs{flags: unix.CLONE_PIDFD | uint64(j.Clone), pidfd: uint64(uintptr(unsafe.Pointer(pidfd))), exitSignal: uint64(unix.SIGCHLD)}
 	if j.CgroupFD >= 0 {
 		args.flags, args.cgroup = args.flags|unix.CLONE_INTO_CGROUP, uint64(j.CgroupFD)
+	}
+	if !j.OwnMemory {
+		args.flags |= unix.CLONE_VM | unix.CLONE_VFORK
 	}
 	files := append([]uintptr(nil), j.Files...)
 	syscall.ForkLock.Lock()
 	pid, errno := forkExec(args, j, files, argv, env, uintptr(report[1]))
+	runtimeAfterFork()
 	syscall.ForkLock.Unlock()
-	runtime.KeepAlive(&pidfd)
 	fd.Close(report[1])
 	if errno != 0 {
 		return none, errno
 	}
-	child := Child{Pid: int(pid), PidFD: int(pidfd)}
+	child := Child{Pid: int(pid), PidFD: int(*pidfd)}
 	if reason := readErrno(report[0]); reason != 0 {
 		fd.Close(child.PidFD)
 		for { // it has exited
@@ -126,6 +141,8 @@ func readErrno(pipe int) syscall.Errno {
 
 // forkExec is one function because between fork and execve the child may call
 // nothing that allocates, takes a lock or grows the stack: raw system calls only.
+// The parent returns at once, since a child that shares its memory has used this
+// stack frame.
 //
 //go:noinline
 //go:norace
@@ -133,17 +150,18 @@ func readErrno(pipe int) syscall.Errno {
 func forkExec(args *cloneArgs, j *Joiner, files []uintptr, argv, env []*byte, report uintptr) (pid uintptr, errno syscall.Errno) {
 	empty := [1]byte{}
 	count := uintptr(len(files))
-	runtimeBeforeFork()
-	pid, _, errno = syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0)
-	if errno != 0 || pid != 0 {
-		runtimeAfterFork()
-		return pid, errno
+	runtimeBeforeFork() // undone by the caller: from here on no function may check its stack
+	pid, failed := clone3(args, unsafe.Sizeof(*args))
+	if failed != 0 || pid != 0 {
+		return pid, syscall.Errno(failed)
 	}
 	runtimeAfterForkInChild()
 	program := uintptr(j.Program)
-	// This copy of our memory must not be readable by those in the namespaces.
-	if _, _, errno = syscall.RawSyscall6(syscall.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0, 0); errno != 0 {
-		goto fail
+	if j.OwnMemory {
+		// This copy of our memory must not be readable by those in the namespaces.
+		if _, _, errno = syscall.RawSyscall6(syscall.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0, 0); errno != 0 {
+			goto fail
+		}
 	}
 	if j.Kinds != 0 {
 		if _, _, errno = syscall.RawSyscall(unix.SYS_SETNS, uintptr(j.Join), uintptr(j.Kinds), 0); errno != 0 {

@@ -1,0 +1,113 @@
+package bare
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// bounds gives the first byte of the interpreter's code and the one after its last.
+func bounds() (from, to unsafe.Pointer)
+
+// code is the interpreter's machine code.
+func code() []byte {
+	from, to := bounds()
+	return unsafe.Slice((*byte)(from), uintptr(to)-uintptr(from))
+}
+
+// loadAddress is where the interpreter is linked to; any free address would do.
+const loadAddress = 0x400000
+
+// program is the interpreter as a static ELF executable: one segment, which is
+// not writable, and a stack that is not executable.
+func program() ([]byte, error) {
+	text := code()
+	const heads = 64 + 2*56 // Elf64_Ehdr and two Elf64_Phdr
+	machine := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]
+	size := uint64(heads + len(text))
+	var out bytes.Buffer
+	h := elf.Header64{
+		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
+		Type:  uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
+		Entry: loadAddress + heads, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 2,
+	}
+	segments := []elf.Prog64{
+		{Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_R | elf.PF_X), Vaddr: loadAddress, Paddr: loadAddress, Filesz: size, Memsz: size, Align: 4096},
+		{Type: uint32(elf.PT_GNU_STACK), Flags: uint32(elf.PF_R | elf.PF_W), Align: 16},
+	}
+	for _, v := range []any{h, segments} {
+		if err := binary.Write(&out, binary.LittleEndian, v); err != nil {
+			return nil, err
+		}
+	}
+	out.Write(text)
+	return out.Bytes(), nil
+}
+
+// Executable returns the interpreter as a sealed file to execute. One serves
+// the whole process; the caller must not close it.
+var Executable = sync.OnceValues(func() (*os.File, error) {
+	content, err := program()
+	if err != nil {
+		return nil, fmt.Errorf("make the interpreter's file: %w", err)
+	}
+	return memfd("gantry-init", content, true)
+})
+
+// File puts the program into a file in memory, which the process gets as a
+// descriptor; see Args.
+func (p *Program) File() (*os.File, error) {
+	content, err := p.image()
+	if err != nil {
+		return nil, err
+	}
+	return memfd("gantry-init-calls", content, false)
+}
+
+// Args are the arguments of the Executable for a process that finds its
+// program's file under the given descriptor number.
+func Args(fd int) []string { return []string{"gantry-runtime init", strconv.Itoa(fd)} }
+
+func memfd(name string, content []byte, seal bool) (_ *os.File, err error) {
+	flags := unix.MFD_CLOEXEC
+	if seal {
+		flags |= unix.MFD_ALLOW_SEALING | unix.MFD_EXEC
+	}
+	h, err := unix.MemfdCreate(name, flags)
+	if seal && err == unix.EINVAL { // MFD_EXEC is unknown before Linux 6.3, where it is the only behaviour
+		h, err = unix.MemfdCreate(name, flags&^unix.MFD_EXEC)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create file in memory: %w", err)
+	}
+	f := os.NewFile(uintptr(h), name)
+	defer func() {
+		if err != nil {
+			_ = f.Close() // memory only
+		}
+	}()
+	if _, err := f.Write(content); err != nil {
+		return nil, fmt.Errorf("write file in memory: %w", err)
+	}
+	if !seal {
+		return f, nil
+	}
+	// Executable for all, readable for root only: a process that executes it in a
+	// user namespace is then not dumpable from its first moment on.
+	if err := f.Chmod(0o711); err != nil {
+		return nil, err
+	}
+	_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+	if err != nil {
+		return nil, fmt.Errorf("seal file in memory: %w", err)
+	}
+	return f, nil
+}
