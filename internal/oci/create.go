@@ -193,7 +193,7 @@ func (c *Container) claim(cgroupsPath string, undo *cleanup.Stack) error {
 }
 
 // launch makes cgroup and process. The limits are set while the child is
-// starting up; it waits for its plan before it does anything.
+// starting up; it waits for its orders before it does anything.
 func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Stack) (*Process, error) {
 	group := c.state.Cgroup
 	limits, err := buildResources(job.resources, group.V2())
@@ -207,11 +207,15 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	if n := limits.PidsLimit; n != nil && *n > 0 && *n < tightPids {
 		c.state.LatePids, limits.PidsLimit, job.plan.WaitLimits = n, nil, true
 	}
+	filter, err := c.compileSeccomp(job.spec)
+	if err != nil {
+		return nil, err
+	}
 	undo.Push(group.Remove)
 	if err := group.Create(limits); err != nil {
 		return nil, err
 	}
-	s, err := c.spawnInit(job)
+	s, err := c.spawnInit(job, filter)
 	if err != nil {
 		return nil, err
 	}
@@ -229,10 +233,6 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	if err := c.writeState(); err != nil {
 		return nil, err
 	}
-	filter, err := c.compileSeccomp(job.spec)
-	if err != nil {
-		return nil, err
-	}
 	if h := &job.plan.Hooks; len(h.Create)+len(h.StartContainer) > 0 {
 		if h.State, err = json.Marshal(c.specState(specs.StateCreating)); err != nil {
 			return nil, err
@@ -240,7 +240,7 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	}
 	s.limits = c.setLateLimits
 	s.hooks = func() error { return c.runtimeHooks(job.spec.Hooks) }
-	if err := s.handshake(ctx, job.plan, filter); err != nil {
+	if err := s.handshake(ctx, job.plan, filter, job.wait); err != nil {
 		return nil, c.explain(err)
 	}
 	return s.process(job.options.ConsoleSocket)
@@ -258,7 +258,7 @@ func (c *Container) setLateLimits() error {
 }
 
 // compileSeccomp compiles the filter and keeps it for later execs.
-func (c *Container) compileSeccomp(spec *specs.Spec) ([]byte, error) {
+func (c *Container) compileSeccomp(spec *specs.Spec) (*seccomp.Program, error) {
 	if spec.Linux == nil || spec.Linux.Seccomp == nil {
 		return nil, nil
 	}
@@ -276,7 +276,7 @@ func (c *Container) compileSeccomp(spec *specs.Spec) ([]byte, error) {
 	if err := os.WriteFile(c.file(seccompFile), raw, 0o600); err != nil {
 		return nil, fmt.Errorf("keep seccomp program: %w", err)
 	}
-	return raw, nil
+	return program, nil
 }
 
 // explain adds what init could not know about its own death.

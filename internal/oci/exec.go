@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -14,6 +13,8 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/cgroup"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/ns"
+	"github.com/gantry-run/gantry/internal/linux/seccomp"
+	"github.com/gantry-run/gantry/internal/oci/boot"
 	"github.com/gantry-run/gantry/internal/oci/plan"
 )
 
@@ -33,13 +34,13 @@ func (c *Container) Exec(ctx context.Context, o ExecOptions) (_ *Process, err er
 			err = errors.Join(err, undo.Run())
 		}
 	}()
-	s, err := c.spawnExec(o, p)
+	s, err := c.spawnExec(o, p, filter)
 	if err != nil {
 		return nil, err
 	}
 	defer s.closeFiles()
 	undo.Push(func(context.Context) error { return s.kill() })
-	if err := s.handshake(ctx, p, filter); err != nil {
+	if err := s.handshake(ctx, p, filter, false); err != nil {
 		return nil, c.explain(err)
 	}
 	proc, err := s.process(o.ConsoleSocket)
@@ -68,7 +69,7 @@ func (c *Container) execAllowed(ignorePaused bool) error {
 
 // planExec completes the description of the process with the container's own
 // settings.
-func (c *Container) planExec(spec *specs.Process) (*plan.Init, []byte, error) {
+func (c *Container) planExec(spec *specs.Process) (*plan.Init, *seccomp.Program, error) {
 	if spec == nil {
 		return nil, nil, errs.New(errs.InvalidArgument, "process property must not be empty")
 	}
@@ -93,12 +94,13 @@ func (c *Container) planExec(spec *specs.Process) (*plan.Init, []byte, error) {
 	if !c.state.Seccomp {
 		return p, nil, nil
 	}
-	filter, err := os.ReadFile(c.file(seccompFile))
+	raw, err := fd.ReadFile(c.file(seccompFile))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read seccomp program: %w", err)
 	}
 	p.Process.Seccomp = true
-	return p, filter, nil
+	filter := new(seccomp.Program)
+	return p, filter, filter.UnmarshalBinary(raw)
 }
 
 // threadNamespaces are those that the forking thread joins for its child. Mount
@@ -106,7 +108,7 @@ func (c *Container) planExec(spec *specs.Process) (*plan.Init, []byte, error) {
 // through the machine's own /proc before the container's files come into sight.
 const threadNamespaces = unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWPID
 
-func (c *Container) spawnExec(o ExecOptions, p *plan.Init) (*spawned, error) {
+func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Program) (*spawned, error) {
 	pid, start := c.process()
 	pidfd, err := ns.Open(pid, start)
 	if errors.Is(err, unix.ESRCH) {
@@ -121,13 +123,13 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init) (*spawned, error) {
 		return nil, err
 	}
 	defer door.Close()
-	files, err := openNamespacesOf(pid, pidfd, "mnt", "cgroup")
+	files, err := openNamespacesOf(pid, pidfd, "mnt", "cgroup", "pid")
 	if err != nil {
 		return nil, fmt.Errorf("exec in container %q: %w", c.id, err)
 	}
-	defer func() { fd.Close(files[0]); fd.Close(files[1]) }()
+	defer closeAll(files)
 	b := &birth{
-		io: o.IO, preserve: o.PreserveFDs, extra: files, door: door, oneShot: c.rt.oneShot, log: c.rt.log,
+		io: o.IO, preserve: o.PreserveFDs, extra: files[:2], door: door, oneShot: c.rt.oneShot, log: c.rt.log,
 		prepare: func() error {
 			if err := unix.Setns(pidfd, threadNamespaces); err != nil {
 				return fmt.Errorf("join namespaces of container: %w", err)
@@ -142,12 +144,19 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init) (*spawned, error) {
 	if c.state.UserNS || c.state.TimeNS {
 		b.joinByChild(pidfd, c.state.UserNS, c.state.TimeNS)
 	}
-	p.FDs = plan.FDs{FirstClosed: b.sockFD(), MountNS: b.sockFD() + 1, CgroupNS: b.sockFD() + 2}
-	s, err := b.spawn()
-	if errors.Is(err, unix.EBUSY) && o.Cgroup == "" {
-		return c.spawnBeside(b, pid)
+	if !c.state.UserNS && !c.state.TimeNS && boot.Threadable(p, 0) {
+		p.FDs = plan.FDs{MountNS: files[0], CgroupNS: files[1]}
+		t := &threadBirth{plan: p, filter: filter, pidNS: files[2], listener: -1}
+		t.enter = func() error {
+			if err := unix.Setns(pidfd, threadNamespaces&^unix.CLONE_NEWPID); err != nil {
+				return fmt.Errorf("join namespaces of container: %w", err)
+			}
+			return nil
+		}
+		return c.besideIfBusy(o, b, pid, func() (*spawned, error) { return b.spawnOnThread(t) })
 	}
-	return s, err
+	p.FDs = plan.FDs{FirstClosed: b.sockFD(), MountNS: b.sockFD() + 1, CgroupNS: b.sockFD() + 2}
+	return c.besideIfBusy(o, b, pid, b.spawn)
 }
 
 // joinByChild leaves the joining to the child, which alone can join a user or
@@ -169,17 +178,21 @@ func (b *birth) joinByChild(pidfd int, user, time bool) {
 	}
 }
 
-// spawnBeside puts the process where the container's init is now: a v2 group
-// that has groups with controllers below it takes no processes itself.
-func (c *Container) spawnBeside(b *birth, pid int) (*spawned, error) {
+// besideIfBusy spawns, and once more where the container's init is now if the
+// container's group takes no processes itself: a v2 group that has groups with
+// controllers below it does not.
+func (c *Container) besideIfBusy(o ExecOptions, b *birth, pid int, spawn func() (*spawned, error)) (*spawned, error) {
+	s, err := spawn()
+	if !errors.Is(err, unix.EBUSY) || o.Cgroup != "" {
+		return s, err
+	}
 	unified, err := c.state.Cgroup.OpenOf(pid)
 	if err != nil {
 		return nil, err
 	}
-	beside := cgroup.UnifiedDoor(unified, b.door)
 	defer fd.Close(unified)
-	b.door = beside
-	return b.spawn()
+	b.door = cgroup.UnifiedDoor(unified, b.door)
+	return spawn()
 }
 
 // openNamespacesOf opens namespaces of the process behind pidfd. That it still

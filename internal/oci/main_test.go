@@ -18,6 +18,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/gantry-run/gantry/internal/linux/bare"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/oci/boot"
 	"github.com/gantry-run/gantry/internal/testenv"
@@ -50,6 +51,9 @@ func TestMain(m *testing.M) {
 func openShared() error {
 	_, err := fd.SealedSelf(false)
 	if err != nil {
+		return err
+	}
+	if _, err = bare.Executable(); err != nil {
 		return err
 	}
 	if _, err = fd.DevNull(); err != nil {

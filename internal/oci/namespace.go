@@ -53,9 +53,13 @@ func openNamespaces(paths map[string]string, netns *os.File) (_ *joined, err err
 	return j, nil
 }
 
-// enter makes the calling thread a member of all.
-func (j *joined) enter() error {
+// enter makes the calling thread a member of all, those of the kinds in but
+// (CLONE_NEW*) excepted.
+func (j *joined) enter(but int) error {
 	for i, h := range j.fds {
+		if j.kinds[i].Clone&but != 0 {
+			continue
+		}
 		err := ns.Join(h, j.kinds[i].Clone)
 		if errors.Is(err, unix.EINVAL) {
 			return errs.New(errs.InvalidArgument, "join %s namespace: %w", j.kinds[i].Name, err)
@@ -65,6 +69,16 @@ func (j *joined) enter() error {
 		}
 	}
 	return nil
+}
+
+// pid is the PID namespace among them, -1 if there is none; it stays j's.
+func (j *joined) pid() int {
+	for i, h := range j.fds {
+		if j.kinds[i].Clone == unix.CLONE_NEWPID {
+			return h
+		}
+	}
+	return -1
 }
 
 // Close closes what openNamespaces opened.

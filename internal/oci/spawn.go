@@ -21,6 +21,7 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/cgroup"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/ns"
+	"github.com/gantry-run/gantry/internal/linux/seccomp"
 	"github.com/gantry-run/gantry/internal/oci/boot"
 	"github.com/gantry-run/gantry/internal/oci/plan"
 )
@@ -34,6 +35,7 @@ type spawned struct {
 	hooks     func() error
 	limits    func() error // sets what was left for the end, see tightPids
 	log       *slog.Logger
+	scripted  bool // it needs no plan, see threadBirth
 	reaped    bool
 }
 
@@ -101,10 +103,12 @@ func (b *birth) spawn() (_ *spawned, err error) {
 	}
 	var child ns.Child
 	if b.joinKinds != 0 || b.ownMemory {
-		child, err = ns.ForkJoin(ns.Joiner{
-			Program: int(self.Fd()), Argv: argv, Env: attr.Env, Files: files, CgroupFD: b.door.Unified(), Clone: b.clone,
-			Join: b.join, Kinds: b.joinKinds, BeRoot: b.beRoot,
-		}, prepare)
+		child, err = ns.ForkJoin(func() (ns.Joiner, error) {
+			return ns.Joiner{
+				Program: int(self.Fd()), Argv: argv, Env: attr.Env, Files: files, CgroupFD: b.door.Unified(), Clone: b.clone,
+				OwnMemory: true, Join: b.join, Kinds: b.joinKinds, BeRoot: b.beRoot,
+			}, prepare()
+		})
 	} else {
 		child, err = ns.Fork("/proc/self/fd/"+strconv.Itoa(int(self.Fd())), argv, attr, prepare)
 	}
@@ -112,13 +116,17 @@ func (b *birth) spawn() (_ *spawned, err error) {
 		fd.Close(ours)
 		return nil, fmt.Errorf("start init: %w", err)
 	}
-	s := &spawned{child: child, sock: ours, console: -1, log: b.log}
-	st, err := ns.Stat(child.Pid)
+	return b.born(&spawned{child: child, sock: ours, console: -1, log: b.log})
+}
+
+// born completes what is known about a child that waits for its orders.
+func (b *birth) born(s *spawned) (*spawned, error) {
+	st, err := ns.Stat(s.child.Pid)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("find start time of init: %w", err), s.kill())
 	}
 	s.startTime = st.StartTime
-	if err := b.setOOMScore(child.Pid); err != nil {
+	if err := b.setOOMScore(s.child.Pid); err != nil {
 		return nil, errors.Join(err, s.kill())
 	}
 	return s, nil
@@ -168,7 +176,7 @@ func (b *birth) files(sock int) ([]uintptr, error) {
 }
 
 // spawnInit forks a container's init.
-func (c *Container) spawnInit(job *creation) (*spawned, error) {
+func (c *Container) spawnInit(job *creation, filter *seccomp.Program) (*spawned, error) {
 	door, err := c.state.Cgroup.Open("")
 	if err != nil {
 		return nil, err
@@ -181,7 +189,7 @@ func (c *Container) spawnInit(job *creation) (*spawned, error) {
 	defer join.Close()
 	b := &birth{
 		io: job.options.IO, preserve: job.options.PreserveFDs, clone: job.namespaces.Clone, door: door,
-		prepare: join.enter, oneShot: c.rt.oneShot, log: c.rt.log,
+		prepare: func() error { return join.enter(0) }, oneShot: c.rt.oneShot, log: c.rt.log,
 	}
 	if job.spec.Linux != nil {
 		b.uidMap, b.gidMap = idMap(job.spec.Linux.UIDMappings), idMap(job.spec.Linux.GIDMappings)
@@ -192,13 +200,24 @@ func (c *Container) spawnInit(job *creation) (*spawned, error) {
 	if job.plan.NewTimeNS && job.namespaces.Clone&unix.CLONE_NEWUSER == 0 {
 		job.plan.NewTimeNS, b.ownMemory = false, true
 		b.prepare = func() error {
-			if err := join.enter(); err != nil {
+			if err := join.enter(0); err != nil {
 				return err
 			}
 			return ns.NewTime(plan.OffsetsText(job.plan.TimeOffsets))
 		}
 	}
 	b.oomScore, b.exact = job.plan.Process.OOMScoreAdj, job.plan.Process.ExactLimits
+	if !b.ownMemory && boot.Threadable(job.plan, b.clone) {
+		t := &threadBirth{plan: job.plan, filter: filter, pidNS: join.pid(), listener: -1}
+		t.enter = func() error { return join.enter(unix.CLONE_NEWPID) }
+		if job.wait {
+			if t.listener, err = listen(c.dir); err != nil {
+				return nil, err
+			}
+			defer fd.Close(t.listener)
+		}
+		return b.spawnOnThread(t)
+	}
 	if job.plan.UserNS {
 		mounts, err := prepareMounts(job.plan.Root, b.sockFD()+1)
 		if err != nil {
@@ -295,22 +314,36 @@ func withSocketPath(dir string, f func(*unix.SockaddrUnix) error) error {
 
 var errInitDied = errors.New("container init died before it could start the program")
 
-// handshake sends the plan and follows init until its program runs, or, with a
+// handshake gives init its orders and follows init until its program runs, or, with a
 // pause before Start, until it is ready.
-func (s *spawned) handshake(ctx context.Context, p *plan.Init, filter []byte) error {
+func (s *spawned) handshake(ctx context.Context, p *plan.Init, filter *seccomp.Program, untilReady bool) error {
 	defer onEnd(ctx, func() { _ = unix.PidfdSendSignal(s.child.PidFD, unix.SIGKILL, nil, 0) })() // init's end is what is waited for
-	err := fd.WriteFrame(s.sock, fd.Frame{Kind: boot.FramePlan, Body: p.Encode()})
-	if err == nil && p.Process.Seccomp {
-		err = fd.WriteFrame(s.sock, fd.Frame{Kind: boot.FrameSeccomp, Body: filter})
+	var err error
+	if s.scripted {
+		err = fd.WriteFrame(s.sock, fd.Frame{Kind: boot.FrameGo})
+	} else {
+		err = sendPlan(s.sock, p, filter)
 	}
 	if err != nil && !errors.Is(err, unix.EPIPE) { // after EPIPE, reading tells why
 		return err
 	}
-	err = s.follow(p.FDs.Listener > 0)
+	err = s.follow(untilReady)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return err
+}
+
+func sendPlan(sock int, p *plan.Init, filter *seccomp.Program) error {
+	err := fd.WriteFrame(sock, fd.Frame{Kind: boot.FramePlan, Body: p.Encode()})
+	if err != nil || !p.Process.Seccomp {
+		return err
+	}
+	body, err := filter.MarshalBinary()
+	if err != nil {
+		return err
+	}
+	return fd.WriteFrame(sock, fd.Frame{Kind: boot.FrameSeccomp, Body: body})
 }
 
 // onEnd runs f if ctx ends before the returned function is called, which waits
@@ -360,6 +393,8 @@ func (s *spawned) follow(untilReady bool) error {
 			}
 		case boot.FrameError:
 			return decodeFailure(f.Body)
+		case boot.FrameErrno:
+			return failure(boot.DecodeErrno(f.Body))
 		default:
 			return fmt.Errorf("follow init: unexpected frame %q", f.Kind)
 		}
@@ -384,6 +419,11 @@ func decodeFailure(body []byte) error {
 	if err := json.Unmarshal(body, &f); err != nil {
 		return fmt.Errorf("decode init's error: %w", err)
 	}
+	return failure(f)
+}
+
+// failure makes an error of what init says.
+func failure(f boot.Failure) error {
 	if f.Program != "" {
 		return &ExecError{Program: f.Program, Err: errs.New(f.Kind, "%s", f.Message)}
 	}

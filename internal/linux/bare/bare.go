@@ -76,7 +76,7 @@ func (s Slot) Addr() Arg { return Arg{kindSlotAddr, uint64(s)} }
 type Program struct {
 	report int
 	data   []byte
-	calls  []Call
+	calls  []*Call
 	slots  Slot
 	err    error // of the first string that cannot be one
 }
@@ -99,12 +99,13 @@ type Call struct {
 	reportN int
 }
 
-// Call appends a system call. Its failure is reported with the given text.
+// Call appends a system call, which may be changed until the program is used. Its
+// failure is reported with the given text.
 func (p *Program) Call(report []byte, nr uintptr, args ...Arg) *Call {
-	c := Call{nr: uint64(nr), save: unused, want: anyWord, reportP: p.Bytes(report), reportN: len(report)}
+	c := &Call{nr: uint64(nr), save: unused, want: anyWord, reportP: p.Bytes(report), reportN: len(report)}
 	copy(c.args[:], args)
 	p.calls = append(p.calls, c)
-	return &p.calls[len(p.calls)-1]
+	return c
 }
 
 // Into keeps the result in a slot.

@@ -54,7 +54,7 @@ func carryOut(t *testing.T, p *bare.Program) outcome {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer calls.Close() //nolint:errcheck // memory only
+	defer fd.Close(calls)
 	var pipes [2][2]int
 	for i := range pipes {
 		if err := unix.Pipe2(pipes[i][:], unix.O_CLOEXEC); err != nil {
@@ -65,10 +65,7 @@ func carryOut(t *testing.T, p *bare.Program) outcome {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child, err := ns.ForkJoin(ns.Joiner{
-		Program: int(exe.Fd()), Argv: bare.Args(image), CgroupFD: -1, Env: []string{"A=1"},
-		Files: []uintptr{null.Fd(), uintptr(pipes[0][1]), null.Fd(), uintptr(pipes[1][1]), calls.Fd()},
-	}, nil)
+	child, err := fork(exe, []uintptr{null.Fd(), uintptr(pipes[0][1]), null.Fd(), uintptr(pipes[1][1]), uintptr(calls)})
 	fd.Close(pipes[0][1])
 	fd.Close(pipes[1][1])
 	if err != nil {
@@ -88,6 +85,12 @@ func carryOut(t *testing.T, p *bare.Program) outcome {
 		t.Fatal(err)
 	}
 	return o
+}
+
+func fork(exe *os.File, files []uintptr) (ns.Child, error) {
+	return ns.ForkJoin(func() (ns.Joiner, error) {
+		return ns.Joiner{Program: int(exe.Fd()), Argv: bare.Args(image), Env: []string{"A=1"}, Files: files, CgroupFD: -1}, nil
+	})
 }
 
 func (o outcome) want(t *testing.T, exit int, output, reports string) {
@@ -222,16 +225,13 @@ func TestProcessIsSmallAndClean(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer calls.Close() //nolint:errcheck // memory only
+	defer fd.Close(calls)
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
 	defer fd.Close(pipe[0])
-	child, err := ns.ForkJoin(ns.Joiner{
-		Program: int(exe.Fd()), Argv: bare.Args(image), CgroupFD: -1,
-		Files: []uintptr{0, uintptr(pipe[1]), 2, uintptr(pipe[1]), calls.Fd()},
-	}, nil)
+	child, err := fork(exe, []uintptr{0, uintptr(pipe[1]), 2, uintptr(pipe[1]), uintptr(calls)})
 	fd.Close(pipe[1])
 	if err != nil {
 		t.Fatal(err)
@@ -304,7 +304,7 @@ func BenchmarkStart(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		child, err := ns.ForkJoin(ns.Joiner{Program: int(exe.Fd()), Argv: bare.Args(image), CgroupFD: -1, Files: []uintptr{0, 1, 2, 2, calls.Fd()}}, nil)
+		child, err := fork(exe, []uintptr{0, 1, 2, 2, uintptr(calls)})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -312,6 +312,6 @@ func BenchmarkStart(b *testing.B) {
 			b.Fatal(err)
 		}
 		fd.Close(child.PidFD)
-		_ = calls.Close()
+		fd.Close(calls)
 	}
 }

@@ -59,15 +59,19 @@ var Executable = sync.OnceValues(func() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the interpreter's file: %w", err)
 	}
-	return memfd("gantry-init", content, true)
+	h, err := memfd("gantry-init", content, true)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(h), "gantry-init"), nil
 })
 
 // File puts the program into a file in memory, which the process gets as a
-// descriptor; see Args.
-func (p *Program) File() (*os.File, error) {
+// descriptor, see Args. It is close-on-exec and the caller's.
+func (p *Program) File() (int, error) {
 	content, err := p.image()
 	if err != nil {
-		return nil, err
+		return -1, err
 	}
 	return memfd("gantry-init-calls", content, false)
 }
@@ -76,38 +80,40 @@ func (p *Program) File() (*os.File, error) {
 // program's file under the given descriptor number.
 func Args(fd int) []string { return []string{"gantry-runtime init", strconv.Itoa(fd)} }
 
-func memfd(name string, content []byte, seal bool) (_ *os.File, err error) {
+func memfd(name string, content []byte, executable bool) (_ int, err error) {
 	flags := unix.MFD_CLOEXEC
-	if seal {
+	if executable {
 		flags |= unix.MFD_ALLOW_SEALING | unix.MFD_EXEC
 	}
 	h, err := unix.MemfdCreate(name, flags)
-	if seal && err == unix.EINVAL { // MFD_EXEC is unknown before Linux 6.3, where it is the only behaviour
+	if executable && err == unix.EINVAL { // MFD_EXEC is unknown before Linux 6.3, where it is the only behaviour
 		h, err = unix.MemfdCreate(name, flags&^unix.MFD_EXEC)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("create file in memory: %w", err)
+		return -1, fmt.Errorf("create file in memory: %w", err)
 	}
-	f := os.NewFile(uintptr(h), name)
-	defer func() {
-		if err != nil {
-			_ = f.Close() // memory only
-		}
-	}()
-	if _, err := f.Write(content); err != nil {
-		return nil, fmt.Errorf("write file in memory: %w", err)
+	for rest := content; len(rest) > 0 && err == nil; {
+		var n int
+		n, err = unix.Write(h, rest)
+		rest = rest[max(n, 0):]
 	}
-	if !seal {
-		return f, nil
+	if err == nil && executable {
+		err = seal(h)
 	}
-	// Executable for all, readable for root only: a process that executes it in a
-	// user namespace is then not dumpable from its first moment on.
-	if err := f.Chmod(0o711); err != nil {
-		return nil, err
-	}
-	_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
 	if err != nil {
-		return nil, fmt.Errorf("seal file in memory: %w", err)
+		_ = unix.Close(h) // memory only
+		return -1, fmt.Errorf("fill file in memory: %w", err)
 	}
-	return f, nil
+	return h, nil
+}
+
+// seal makes the file executable for all and readable for root only, so that a
+// process that executes it in a user namespace is not dumpable from its first
+// moment on, and keeps everybody from writing to it.
+func seal(h int) error {
+	if err := unix.Fchmod(h, 0o711); err != nil {
+		return err
+	}
+	_, err := unix.FcntlInt(uintptr(h), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+	return err
 }

@@ -43,7 +43,7 @@ func (p *Program) Run() error {
 		}
 		return nil
 	}
-	c := &p.calls[i]
+	c := p.calls[i]
 	report := p.data[c.reportP.value-base-headerSize:][:c.reportN]
 	return &Failure{Report: report, Errno: errno}
 }
@@ -52,7 +52,7 @@ func (p *Program) Run() error {
 func (p *Program) run() (int, unix.Errno) {
 	var slots [MaxSlots + 2]uint64
 	for i := 0; i < len(p.calls); i++ {
-		c := &p.calls[i]
+		c := p.calls[i]
 		var a [6]uintptr
 		for n, arg := range &c.args {
 			switch arg.kind {

@@ -1,13 +1,11 @@
-// Package capability names the kernel's capabilities and puts a thread's five
-// sets in place. It works on the calling thread only: a container's init is one
-// thread that matters, the others end at execve.
+// Package capability names the kernel's capabilities, reads a thread's sets and
+// encodes them for the kernel.
 package capability
 
 import (
-	"errors"
+	"encoding/binary"
 	"fmt"
-	"os"
-	"strconv"
+	"math/bits"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -48,6 +46,15 @@ next:
 	return m, unknown
 }
 
+// Numbers lists the kernel's numbers of the capabilities in a set.
+func (m Mask) Numbers() []int {
+	var list []int
+	for ; m != 0; m &= m - 1 {
+		list = append(list, bits.TrailingZeros64(uint64(m)))
+	}
+	return list
+}
+
 // String lists the names in a set, for messages.
 func (m Mask) String() string {
 	var list []string
@@ -64,20 +71,18 @@ type Sets struct {
 	Bounding, Effective, Permitted, Inheritable, Ambient Mask
 }
 
-// Last returns the number of the last capability that the running kernel knows.
-func Last() int {
-	data, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")
-	if err == nil {
-		if n, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil {
-			return n
+// Bounding returns the calling thread's bounding set.
+func Bounding() (m Mask) {
+	for n := range 64 {
+		have, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
+		if err != nil { // the kernel does not know it
+			return m
+		}
+		if have == 1 {
+			m |= Bit(n)
 		}
 	}
-	for n := 0; n < 64; n++ {
-		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0); err != nil {
-			return n - 1
-		}
-	}
-	return 63
+	return m
 }
 
 // Current returns the calling thread's effective, permitted and inheritable sets.
@@ -95,54 +100,15 @@ func Current() (Sets, error) {
 	}, nil
 }
 
-// DropBounding takes everything out of the bounding set that is not in keep.
-// It needs CAP_SETPCAP. What the kernel does not know (EINVAL) ends the list.
-func DropBounding(keep Mask) error {
-	for n := 0; n < 64; n++ {
-		if keep&Bit(n) != 0 {
-			continue
-		}
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0); err != nil {
-			if errors.Is(err, unix.EINVAL) {
-				return nil
-			}
-			return fmt.Errorf("drop capability %d from the bounding set: %w", n, err)
+// Encoded gives the effective, permitted and inheritable sets as capset(2) takes
+// them: struct __user_cap_header_struct and two of __user_cap_data_struct.
+func (s Sets) Encoded() (header, data []byte) {
+	header = binary.NativeEndian.AppendUint32(nil, unix.LINUX_CAPABILITY_VERSION_3)
+	header = binary.NativeEndian.AppendUint32(header, 0) // the calling thread
+	for shift := 0; shift < 64; shift += 32 {
+		for _, m := range []Mask{s.Effective, s.Permitted, s.Inheritable} {
+			data = binary.NativeEndian.AppendUint32(data, uint32(m>>shift))
 		}
 	}
-	return nil
-}
-
-// Set puts the effective, permitted and inheritable sets in place.
-func Set(s Sets) error {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	for i := range data {
-		shift := 32 * i
-		data[i] = unix.CapUserData{
-			Effective:   uint32(s.Effective >> shift),
-			Permitted:   uint32(s.Permitted >> shift),
-			Inheritable: uint32(s.Inheritable >> shift),
-		}
-	}
-	if err := unix.Capset(&hdr, &data[0]); err != nil {
-		return fmt.Errorf("set capabilities: %w", err)
-	}
-	return nil
-}
-
-// RaiseAmbient puts the capabilities into the ambient set; they must be
-// permitted and inheritable. What is there already goes first.
-func RaiseAmbient(m Mask) error {
-	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
-		return fmt.Errorf("clear ambient capabilities: %w", err)
-	}
-	for n := 0; n < 64; n++ {
-		if m&Bit(n) == 0 {
-			continue
-		}
-		if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(n), 0, 0); err != nil {
-			return fmt.Errorf("raise ambient capability %d: %w", n, err)
-		}
-	}
-	return nil
+	return header, data
 }

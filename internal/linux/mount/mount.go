@@ -115,6 +115,14 @@ type Attr struct {
 	UserNS      int    // with MOUNT_ATTR_IDMAP in Set
 }
 
+// Kernel is the change as mount_setattr(2) takes it.
+func (a Attr) Kernel() unix.MountAttr {
+	if a.Set&(unix.MOUNT_ATTR__ATIME|unix.MOUNT_ATTR_RELATIME) != 0 {
+		a.Clear |= unix.MOUNT_ATTR__ATIME // the atime bits are one enumeration
+	}
+	return unix.MountAttr{Attr_set: a.Set, Attr_clr: a.Clear, Propagation: a.Propagation, Userns_fd: uint64(a.UserNS)}
+}
+
 // SetAttr changes the mount, with all below it if recursive.
 func (d *Detached) SetAttr(a Attr, recursive bool) error { return SetAttr(d.fd, a, recursive) }
 
@@ -127,14 +135,8 @@ func SetAttr(fd int, a Attr, recursive bool) error {
 	if recursive {
 		flags |= unix.AT_RECURSIVE
 	}
-	clear := a.Clear
-	if a.Set&(unix.MOUNT_ATTR__ATIME|unix.MOUNT_ATTR_RELATIME) != 0 {
-		clear |= unix.MOUNT_ATTR__ATIME // the atime bits are one enumeration
-	}
-	err := unix.MountSetattr(fd, "", flags, &unix.MountAttr{
-		Attr_set: a.Set, Attr_clr: clear, Propagation: a.Propagation, Userns_fd: uint64(a.UserNS),
-	})
-	if err != nil {
+	attr := a.Kernel()
+	if err := unix.MountSetattr(fd, "", flags, &attr); err != nil {
 		return fmt.Errorf("set mount attributes: %w", err)
 	}
 	return nil

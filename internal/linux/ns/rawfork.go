@@ -54,16 +54,15 @@ type cloneArgs struct {
 	flags, pidfd, childTid, parentTid, exitSignal, stack, stackSize, tls, setTid, setTidSize, cgroup uint64
 }
 
-// ForkJoin starts the child from a thread on which prepare ran first, as Fork does.
-func ForkJoin(j Joiner, prepare func() error) (Child, error) {
+// ForkJoin starts the child from a thread on which prepare ran first, as Fork
+// does, and has told what the child is.
+func ForkJoin(prepare func() (Joiner, error)) (Child, error) {
 	c := Child{PidFD: -1}
 	err := OnThread(func() error {
-		if prepare != nil {
-			if err := prepare(); err != nil {
-				return err
-			}
+		j, err := prepare()
+		if err != nil {
+			return err
 		}
-		var err error
 		if c, err = j.fork(); err != nil {
 			return fmt.Errorf("fork %s: %w", j.Argv[0], err)
 		}

@@ -10,50 +10,28 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/linux/capability"
 )
 
-// SetGroups sets the supplementary groups of the calling thread.
-func SetGroups(gids []uint32) error {
+// AsUser calls f with a user's and groups' rights to files. It acts on the calling
+// thread, which keeps the supplementary groups afterwards.
+func AsUser(uid, gid uint32, groups []uint32, f func() error) error {
 	var p unsafe.Pointer
-	if len(gids) > 0 {
-		p = unsafe.Pointer(&gids[0])
+	if len(groups) > 0 {
+		p = unsafe.Pointer(&groups[0])
 	}
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(gids)), uintptr(p), 0); errno != 0 {
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(p), 0); errno != 0 {
 		return fmt.Errorf("set supplementary groups: %w", errno)
 	}
-	return nil
-}
-
-// SetGID sets all group ids of the calling thread.
-func SetGID(gid uint32) error {
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, uintptr(gid), uintptr(gid), uintptr(gid)); errno != 0 {
-		return fmt.Errorf("set group id %d: %w", gid, errno)
-	}
-	return nil
-}
-
-// SetUID sets all user ids of the calling thread. With keepCaps the permitted
-// capabilities stay when leaving root (until execve).
-func SetUID(uid uint32, keepCaps bool) error {
-	var keep uintptr
-	if keepCaps {
-		keep = 1
-	}
-	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, keep, 0, 0, 0); err != nil {
-		return fmt.Errorf("keep capabilities: %w", err)
-	}
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); errno != 0 {
-		return fmt.Errorf("set user id %d: %w", uid, errno)
-	}
-	return nil
-}
-
-// NoNewPrivileges keeps setuid programs from giving the process anything.
-func NoNewPrivileges() error {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("set no_new_privs: %w", err)
-	}
-	return nil
+	// These two return the previous id and do not tell failure; with a right that
+	// is missing f fails.
+	oldGID, _, _ := unix.RawSyscall(unix.SYS_SETFSGID, uintptr(gid), 0, 0)
+	oldUID, _, _ := unix.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0)
+	err := f()
+	_, _, _ = unix.RawSyscall(unix.SYS_SETFSUID, oldUID, 0, 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_SETFSGID, oldGID, 0, 0)
+	return err
 }
 
 // Undumpable keeps other processes of the container out of /proc/PID of this
@@ -118,43 +96,24 @@ type Rlimit struct {
 	Soft, Hard uint64
 }
 
-// SetRlimit sets a limit. If that needs a privilege that is missing and clamp is
-// set, it sets what is possible and tells so.
-func SetRlimit(l Rlimit, clamp bool) (clamped bool, err error) {
-	want := unix.Rlimit{Cur: l.Soft, Max: l.Hard}
-	err = unix.Prlimit(0, l.Resource, &want, nil)
-	if err == nil {
-		return false, nil
-	}
-	if !clamp || !errors.Is(err, unix.EPERM) {
-		return false, fmt.Errorf("error setting rlimit type %d: %w", l.Resource, err)
+// Allowed is the limit as far as the calling process may set it: without
+// CAP_SYS_RESOURCE nothing can exceed the present hard limit.
+func (l Rlimit) Allowed() (Rlimit, error) {
+	now, err := capability.Current()
+	if err != nil || now.Effective&capability.Bit(unix.CAP_SYS_RESOURCE) != 0 {
+		return l, err
 	}
 	var have unix.Rlimit
 	if err := unix.Prlimit(0, l.Resource, nil, &have); err != nil {
-		return false, fmt.Errorf("error setting rlimit type %d: %w", l.Resource, err)
+		return l, fmt.Errorf("read limit of type %d: %w", l.Resource, err)
 	}
-	want = unix.Rlimit{Cur: min(want.Cur, have.Max), Max: min(want.Max, have.Max)}
-	if err := unix.Prlimit(0, l.Resource, &want, nil); err != nil {
-		return false, fmt.Errorf("error setting rlimit type %d: %w", l.Resource, err)
-	}
-	return true, nil
+	l.Soft, l.Hard = min(l.Soft, have.Max), min(l.Hard, have.Max)
+	return l, nil
 }
 
-// SetIOPriority sets the calling thread's I/O class (1 real-time, 2 best
-// effort, 3 idle) and level within it.
-func SetIOPriority(class, level int) error {
-	const whoProcess, classShift = 1, 13
-	_, _, errno := unix.RawSyscall(unix.SYS_IOPRIO_SET, whoProcess, 0, uintptr(class<<classShift|level))
-	if errno != 0 {
-		return fmt.Errorf("set I/O priority: %w", errno)
-	}
-	return nil
-}
-
-// SetPersonality sets the execution domain (PER_* of sys/personality.h).
-func SetPersonality(p uint) error {
-	if _, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, uintptr(p), 0, 0); errno != 0 {
-		return fmt.Errorf("set personality: %w", errno)
-	}
-	return nil
+// IOPriority is an I/O class (1 real-time, 2 best effort, 3 idle) and the level
+// within it as one number, as ioprio_set(2) takes it.
+func IOPriority(class, level int) int {
+	const classShift = 13
+	return class<<classShift | level
 }

@@ -30,6 +30,24 @@ func (p *Program) Load() error {
 	return err
 }
 
+// Loadable gives what seccomp(2) takes to put the program in force, for a process
+// that does it without this package: the flags, as far as the kernel knows them
+// or the profile insists on them, and the instructions, eight bytes each.
+func (p *Program) Loadable() (flags uint, code []byte) {
+	flags = p.Flags()
+	if p.flags&flagImplied != 0 && !supported(flags) {
+		flags = 0
+	}
+	return flags, unsafe.Slice((*byte)(unsafe.Pointer(&p.filter[0])), len(p.filter)*insnSize)
+}
+
+// supported asks the kernel as seccomp(2) says: with flags that it knows, it goes
+// on to read the program, which is not there.
+func supported(flags uint) bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(flags), 0)
+	return errno == unix.EFAULT
+}
+
 // LoadNotify is Load for a program with SCMP_ACT_NOTIFY. It returns the
 // listener, a close-on-exec descriptor that the caller owns.
 func (p *Program) LoadNotify() (fd int, err error) {

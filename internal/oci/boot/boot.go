@@ -1,7 +1,15 @@
-// Package boot is a container's first process until it becomes the container's
-// program: it applies a plan.Init from inside the new namespaces and then
-// executes the program. It owns what happens between clone and execve, and the
-// protocol with the parent that goes with it.
+// Package boot applies a plan.Init from inside the new namespaces until the
+// container's program can be executed. It owns what happens there between the
+// making of the namespaces and execve, and the protocol with the parent that
+// goes with it. There are two ways:
+//
+//   - OnThread does all that can be done without being the process on a thread of
+//     the parent's, and writes what is left (the views of procfs and cgroups, the
+//     giving up of privileges, execve) as a list of system calls for a process
+//     without a Go runtime, see package bare. It is the way of nearly all
+//     containers.
+//   - Main is a process of its own, for what a thread cannot do: join or live in a
+//     user or time namespace, and run hooks inside.
 //
 // Invariants: it works on one locked thread; it never follows a path of the
 // container without being confined to the container's root; it writes to procfs
@@ -23,6 +31,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/bare"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/mount"
 	"github.com/gantry-run/gantry/internal/linux/process"
@@ -44,6 +53,8 @@ const (
 	FrameWarning = 'W' // from init: text for the log
 	FrameReady   = 'R' // from init: all checked, the program is about to be executed or start is awaited
 	FrameError   = 'E' // from init: Failure as JSON; init exits
+	FrameErrno   = 'X' // from init: a system call failed, see DecodeErrno; init exits
+	FrameBorn    = 'B' // from a process that joined a PID namespace: the pid of its child, which is init
 )
 
 // Failure is an error on its way to the parent.
@@ -71,16 +82,16 @@ func LockMainThread() {
 	}
 }
 
-// initializer is the state of one init process.
+// initializer is the state of one container's coming up.
 type initializer struct {
-	sock    int // to the parent
+	sock    int // to the parent, as init knows it
 	plan    plan.Init
 	filter  *seccomp.Program
 	proc    int // O_PATH on the machine's procfs
 	root    mount.Root
 	program string // where args[0] was found
 	env     []string
-	lateDir bool // the working directory can only be entered as the user
+	thread  *thread // nil in a process of its own
 }
 
 // Main runs init; its argument is the number of the socket. It returns only
@@ -138,10 +149,21 @@ func (b *initializer) run() error {
 	if err := b.prepare(); err != nil {
 		return err
 	}
+	limits := script{bare.New(b.sock)}
+	if err := b.addLimits(limits); err != nil {
+		return err
+	}
+	if err := limits.runHere(); err != nil {
+		return err
+	}
 	if err := b.awaitStart(); err != nil {
 		return err
 	}
-	return b.become()
+	final := script{bare.New(b.sock)}
+	if err := b.addFinal(final); err != nil {
+		return err
+	}
+	return final.runHere()
 }
 
 func (b *initializer) receive() error {
@@ -187,9 +209,12 @@ func (b *initializer) openProc() error {
 	return nil
 }
 
+// procHow is how files of the machine's procfs are opened.
+var procHow = unix.OpenHow{Flags: unix.O_WRONLY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV}
+
 // writeProc writes a file of the machine's procfs without following any link.
 func (b *initializer) writeProc(name, value string) error {
-	how := unix.OpenHow{Flags: unix.O_WRONLY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV}
+	how := procHow
 	file, err := unix.Openat2(b.proc, name, &how)
 	if err != nil {
 		return fmt.Errorf("open /proc/%s: %w", name, err)
@@ -207,18 +232,30 @@ func (b *initializer) writeProc(name, value string) error {
 // warn tells the parent something for its log. If that fails the parent is
 // gone, which the next frame that matters will show.
 func (b *initializer) warn(format string, args ...any) {
+	if b.thread != nil {
+		b.thread.warn(fmt.Sprintf(format, args...))
+		return
+	}
 	_ = fd.WriteFrame(b.sock, fd.Frame{Kind: FrameWarning, Body: fmt.Appendf(nil, format, args...)})
 }
 
 func (b *initializer) fail(err error) {
-	f := Failure{Kind: errs.KindOf(err), Message: err.Error()}
-	if p, ok := errors.AsType[*programError](err); ok {
-		f.Program, f.Message = p.program, p.err.Error()
-	}
-	body, jerr := json.Marshal(f)
+	body, jerr := json.Marshal(FailureOf(err))
 	if jerr != nil {
 		body = []byte(`{}`)
 	}
 	// Without a parent there is nobody to tell, and the exit says the rest.
 	_ = fd.WriteFrame(b.sock, fd.Frame{Kind: FrameError, Body: body})
+}
+
+// FailureOf describes an error of this package for the parent.
+func FailureOf(err error) Failure {
+	if f, ok := errors.AsType[failedCall](err); ok {
+		return f.Failure
+	}
+	f := Failure{Kind: errs.KindOf(err), Message: err.Error()}
+	if p, ok := errors.AsType[*programError](err); ok {
+		f.Program, f.Message = p.program, p.err.Error()
+	}
+	return f
 }

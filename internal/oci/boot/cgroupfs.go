@@ -25,6 +25,11 @@ func (b *initializer) mountCgroup(m plan.Mount) ([]laterReadOnly, error) {
 	}
 	defer fd.Close(target)
 	attrs := m.Options.Set
+	if len(r.CgroupDirs) == 0 && b.thread != nil && b.plan.NewCgroupNS {
+		n, err := b.thread.lend(target)
+		b.thread.groups = append(b.thread.groups, lateGroup{kind: "cgroup2", target: n, attrs: attrs, attach: m.Options})
+		return nil, err
+	}
 	if len(r.CgroupDirs) == 0 {
 		d, err := b.cgroupView("cgroup2", nil, r.CgroupUnified, attrs)
 		if err != nil {
@@ -80,6 +85,11 @@ func (b *initializer) fillCgroupDir(top *mount.Detached, attrs uint64) error {
 
 func (b *initializer) mountHierarchy(top *mount.Detached, name string, controllers []string, dir string, attrs uint64) error {
 	if err := unix.Mkdirat(top.FD(), name, 0o755); err != nil {
+		return err
+	}
+	if b.thread != nil && b.plan.NewCgroupNS {
+		n, err := b.thread.lend(top.FD())
+		b.thread.groups = append(b.thread.groups, lateGroup{kind: "cgroup", target: n, name: name, options: controllers, attrs: attrs})
 		return err
 	}
 	d, err := b.cgroupView("cgroup", controllers, dir, attrs)

@@ -19,7 +19,7 @@ import (
 // build makes the container around this process.
 func (b *initializer) build() error {
 	p := &b.plan
-	if p.NewCgroupNS {
+	if p.NewCgroupNS && b.thread == nil {
 		// Only now, inside its cgroup: the namespace's root is where its maker is.
 		if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 			return fmt.Errorf("create cgroup namespace: %w", err)
@@ -64,9 +64,6 @@ func (b *initializer) build() error {
 		if err := mount.SetAttr(b.root.FD(), mount.Attr{Propagation: unix.MS_SHARED}, p.Root.RecProp); err != nil {
 			return fmt.Errorf("set propagation of root: %w", err)
 		}
-	}
-	if p.Personality != nil {
-		return process.SetPersonality(*p.Personality)
 	}
 	return nil
 }
@@ -204,6 +201,13 @@ type laterReadOnly struct {
 var plainTargets = map[string]bool{"proc": true, "sysfs": true}
 
 func (b *initializer) mountTarget(m plan.Mount) ([]laterReadOnly, error) {
+	if m.Type == "proc" && !m.Options.Bind && b.thread != nil {
+		target, err := b.target(m, true)
+		if err == nil {
+			b.thread.procs = append(b.thread.procs, lateMount{m, b.thread.give(target)})
+		}
+		return nil, err
+	}
 	if m.Type == "cgroup" || m.Type == "cgroup2" {
 		return b.mountCgroup(m)
 	}
@@ -345,6 +349,10 @@ func (b *initializer) parentHooks() error {
 func (b *initializer) hideRoot() error {
 	r := b.plan.Root
 	for _, name := range r.ReadOnlyPaths {
+		if b.thread.isLate(name) {
+			b.thread.readOnly = append(b.thread.readOnly, name)
+			continue
+		}
 		if err := b.readOnlyPath(name); err != nil {
 			return fmt.Errorf("make %s read-only: %w", name, err)
 		}
@@ -393,7 +401,12 @@ func (b *initializer) maskPaths(names []string) error {
 			empty.Close()
 		}
 	}()
+	var late []string
 	for _, name := range names {
+		if b.thread.isLate(name) {
+			late = append(late, name)
+			continue
+		}
 		target, err := b.root.Open(name, unix.O_PATH)
 		if missing(err) {
 			continue
@@ -406,6 +419,11 @@ func (b *initializer) maskPaths(names []string) error {
 			return fmt.Errorf("mask %s: %w", name, err)
 		}
 	}
+	for _, name := range late {
+		if err := b.coverLater(name, empty, &null); err != nil {
+			return fmt.Errorf("mask %s: %w", name, err)
+		}
+	}
 	return nil
 }
 
@@ -415,7 +433,7 @@ func (b *initializer) maskOne(target int, empty **mount.Detached, null *int) err
 		return err
 	}
 	if dir && *empty == nil {
-		d, err := mount.New("tmpfs", "tmpfs", nil, []string{"nr_blocks=1", "nr_inodes=1"}, unix.MOUNT_ATTR_RDONLY)
+		d, err := emptyDir()
 		if err != nil {
 			return err
 		}
@@ -441,6 +459,10 @@ func (b *initializer) maskOne(target int, empty **mount.Detached, null *int) err
 	}
 	defer d.Close()
 	return d.Attach(target)
+}
+
+func emptyDir() (*mount.Detached, error) {
+	return mount.New("tmpfs", "tmpfs", nil, []string{"nr_blocks=1", "nr_inodes=1"}, unix.MOUNT_ATTR_RDONLY)
 }
 
 // nullDevice is a handle on the container's /dev/null if it is one, else on the machine's.

@@ -1,0 +1,160 @@
+package boot
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/linux/bare"
+	"github.com/gantry-run/gantry/internal/linux/capability"
+	"github.com/gantry-run/gantry/internal/linux/process"
+)
+
+// addLimits adds what belongs to the process and may fail because of the user's
+// wishes, so that create says so: terminal, limits, scheduling.
+func (b *initializer) addLimits(s script) error {
+	p := &b.plan.Process
+	if p.Terminal {
+		s.call("set controlling terminal", unix.SYS_IOCTL, bare.Int(0), bare.Int(unix.TIOCSCTTY), bare.Int(0))
+	}
+	if b.plan.Personality != nil {
+		s.call("set personality", unix.SYS_PERSONALITY, bare.Int(*b.plan.Personality))
+	}
+	for _, l := range p.Rlimits {
+		allowed, err := l.Allowed()
+		if err != nil {
+			return err
+		}
+		if !p.ExactLimits && allowed != l {
+			b.warn("resource limit %d is lower than asked for: raising it needs CAP_SYS_RESOURCE", l.Resource)
+			l = allowed
+		}
+		s.call(fmt.Sprintf("error setting rlimit type %d", l.Resource),
+			unix.SYS_PRLIMIT64, bare.Int(0), bare.Int(l.Resource), s.Words(l.Soft, l.Hard), bare.Int(0))
+	}
+	if sched := p.Scheduler; sched != nil {
+		var attr []byte
+		for _, w := range []uint32{unix.SizeofSchedAttr, uint32(sched.Policy)} {
+			attr = binary.NativeEndian.AppendUint32(attr, w)
+		}
+		attr = binary.NativeEndian.AppendUint64(attr, sched.Flags)
+		for _, w := range []uint32{uint32(sched.Nice), uint32(sched.Priority)} {
+			attr = binary.NativeEndian.AppendUint32(attr, w)
+		}
+		for _, w := range []uint64{sched.Runtime, sched.Deadline, sched.Period, 0} {
+			attr = binary.NativeEndian.AppendUint64(attr, w)
+		}
+		s.call("error setting scheduler", unix.SYS_SCHED_SETATTR, bare.Int(0), s.Bytes(attr), bare.Int(0))
+	}
+	if io := p.IOPriority; io != nil {
+		s.call("set I/O priority", unix.SYS_IOPRIO_SET, bare.Int(1), bare.Int(0), bare.Int(process.IOPriority(io.Class, io.Level)))
+	}
+	return nil
+}
+
+// addFinal adds how the process gives up all privileges that the program shall
+// not have, and how it turns into it.
+func (b *initializer) addFinal(s script) error {
+	b.addLabels(s)
+	if err := b.addIdentity(s); err != nil {
+		return err
+	}
+	p := &b.plan.Process
+	s.call("mark descriptors close-on-exec", unix.SYS_CLOSE_RANGE, bare.Int(b.plan.FDs.FirstClosed), bare.Int(^uint32(0)), bare.Int(unix.CLOSE_RANGE_CLOEXEC))
+	if b.plan.WaitLimits {
+		s.say(b.sock, FrameLimits)
+		s.await(b.sock, s.Slot())
+	}
+	s.say(b.sock, FrameReady)
+	// With no_new_privs anybody may load a filter. Without, it takes
+	// CAP_SYS_ADMIN, so the one call that gives up the capabilities comes after
+	// the filter, which must allow it.
+	if p.NoNewPrivs && p.Caps != nil {
+		s.setCaps(*p.Caps)
+	}
+	if b.filter != nil {
+		flags, code := b.filter.Loadable()
+		prog := s.Words(uint64(len(code)/8), s.Bytes(code).Value())
+		s.call("load seccomp program", unix.SYS_SECCOMP, bare.Int(unix.SECCOMP_SET_MODE_FILTER), bare.Int(flags), prog)
+	}
+	if !p.NoNewPrivs && p.Caps != nil {
+		s.setCaps(*p.Caps)
+	}
+	s.Call(errnoFrame(aboutProgram, b.program), unix.SYS_EXECVE, s.String(b.program), s.Strings(p.Args), s.Strings(b.env))
+	return nil
+}
+
+// setCaps adds the setting of the effective, permitted and inheritable sets.
+func (s script) setCaps(sets capability.Sets) {
+	header, data := sets.Encoded()
+	s.call("set capabilities", unix.SYS_CAPSET, s.Bytes(header), s.Bytes(data))
+}
+
+// addIdentity changes groups and user. All capabilities of the bounding set
+// stay permitted and effective until the final capset; the ambient ones are
+// raised here, since that is another system call that a filter could forbid.
+func (b *initializer) addIdentity(s script) error {
+	p := &b.plan.Process
+	if p.NoNewPrivs {
+		s.prctl("set no_new_privs", unix.PR_SET_NO_NEW_PRIVS, 1)
+	}
+	if p.Caps != nil {
+		for _, n := range (capability.Bounding() &^ p.Caps.Bounding).Numbers() {
+			s.prctl(fmt.Sprintf("drop capability %d from the bounding set", n), unix.PR_CAPBSET_DROP, n)
+		}
+	}
+	var groups []byte
+	for _, g := range p.Groups {
+		groups = binary.NativeEndian.AppendUint32(groups, g)
+	}
+	set := s.call("set supplementary groups", unix.SYS_SETGROUPS, bare.Int(len(p.Groups)), s.Bytes(groups))
+	if b.plan.UserNS && len(p.Groups) == 0 {
+		set.Tolerate(unix.EPERM, 0) // an unprivileged user namespace in which setgroups is denied
+	}
+	gid, uid := bare.Int(p.GID), bare.Int(p.UID)
+	s.call(fmt.Sprintf("set group id %d", p.GID), unix.SYS_SETRESGID, gid, gid, gid)
+	s.prctl("keep capabilities", unix.PR_SET_KEEPCAPS, 1)
+	s.call(fmt.Sprintf("set user id %d", p.UID), unix.SYS_SETRESUID, uid, uid, uid)
+	if p.Caps == nil {
+		return nil
+	}
+	now, err := capability.Current()
+	if err != nil {
+		return err
+	}
+	caps := *p.Caps
+	now.Effective = now.Permitted
+	now.Inheritable = caps.Inheritable & now.Permitted
+	caps.Permitted &= now.Permitted // what we do not have ourselves cannot be given
+	caps.Effective &= caps.Permitted
+	caps.Inheritable &= now.Permitted
+	caps.Ambient &= caps.Permitted & caps.Inheritable
+	p.Caps = &caps
+	s.setCaps(now)
+	s.call("clear ambient capabilities", unix.SYS_PRCTL, bare.Int(unix.PR_CAP_AMBIENT), bare.Int(unix.PR_CAP_AMBIENT_CLEAR_ALL), bare.Int(0), bare.Int(0), bare.Int(0))
+	for _, n := range caps.Ambient.Numbers() {
+		s.call(fmt.Sprintf("raise ambient capability %d", n), unix.SYS_PRCTL,
+			bare.Int(unix.PR_CAP_AMBIENT), bare.Int(unix.PR_CAP_AMBIENT_RAISE), bare.Int(n), bare.Int(0), bare.Int(0))
+	}
+	return nil
+}
+
+// addLabels names the security context that the program gets at execve.
+func (b *initializer) addLabels(s script) {
+	p := &b.plan.Process
+	if p.AppArmor != "" {
+		b.addProcWrite(s, "unable to apply apparmor profile "+p.AppArmor, "thread-self/attr/apparmor/exec", "exec "+p.AppArmor)
+	}
+	if p.SELinux != "" {
+		b.addProcWrite(s, "unable to apply SELinux label "+p.SELinux, "thread-self/attr/exec", p.SELinux)
+	}
+}
+
+// addProcWrite is writeProc as system calls of the process itself.
+func (b *initializer) addProcWrite(s script, what, name, value string) {
+	file := s.Slot()
+	report := errnoFrame(aboutUnsupported, what)
+	s.Call(report, unix.SYS_OPENAT2, b.inChild(b.proc), s.String(name), s.Words(procHow.Flags, 0, procHow.Resolve), bare.Int(unix.SizeofOpenHow)).Into(file)
+	s.Call(report, unix.SYS_WRITE, file.Value(), s.String(value), bare.Int(len(value)))
+}

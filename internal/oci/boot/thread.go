@@ -1,0 +1,284 @@
+package boot
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/linux/bare"
+	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/process"
+	"github.com/gantry-run/gantry/internal/linux/seccomp"
+	"github.com/gantry-run/gantry/internal/linux/tty"
+	"github.com/gantry-run/gantry/internal/oci/plan"
+)
+
+// maxText is the size of arguments and environment up to which a program fits a
+// script for sure.
+const maxText = bare.MaxImage / 2
+
+// Threadable tells whether OnThread can do what the plan demands. unshare are the
+// namespaces that are made for the container.
+func Threadable(p *plan.Init, unshare uintptr) bool {
+	if p.UserNS || p.NewTimeNS || p.Hooks.Runtime || len(p.Hooks.Create)+len(p.Hooks.StartContainer) > 0 {
+		return false
+	}
+	size := 0
+	for _, list := range [][]string{p.Process.Args, p.Process.Env} {
+		for _, s := range list {
+			size += len(s)
+		}
+	}
+	if size > maxText {
+		return false
+	}
+	if p.Exec {
+		return true
+	}
+	if unshare&unix.CLONE_NEWNS == 0 {
+		return false
+	}
+	// What is mounted last must be nobody's ground.
+	for i, m := range p.Root.Targets {
+		if m.Type != "proc" && m.Type != "cgroup" && m.Type != "cgroup2" {
+			continue
+		}
+		for _, later := range p.Root.Targets[i+1:] {
+			if later.Target == m.Target || below(later.Target, m.Target) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// below tells whether the path name is in dir.
+func below(name, dir string) bool { return strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/") }
+
+// Thread is what OnThread gets from its caller and leaves for the process.
+type Thread struct {
+	// Files become the descriptors 0, 1, … of the process. The caller puts the
+	// three standard streams, what the container inherits and the socket to the
+	// parent in; OnThread replaces streams and appends.
+	Files []int
+	Sock  int // index of the socket in Files; whatever follows does not reach the program
+
+	Filter   *seccomp.Program // nil: none
+	PidNS    int              // the PID namespace to join, -1: none
+	Listener int              // where Start will call, -1: the program runs at once
+	Warn     func(string)
+
+	// Console is the master side of the terminal, if one was asked for, else -1.
+	Console int
+	// Script is the number in Files of what the process has to do: the program of a
+	// bare.Executable. It reads FrameGo first.
+	Script int
+
+	owned []int
+}
+
+// Close closes what OnThread opened, Console excepted.
+func (t *Thread) Close() {
+	for _, h := range t.owned {
+		fd.Close(h)
+	}
+	t.owned = nil
+}
+
+// thread is an initializer's view of it, with what the process must do itself.
+// Methods may be called on nil, when there is no thread.
+type thread struct {
+	*Thread
+	procs    []lateMount
+	groups   []lateGroup
+	readOnly []string
+	covers   []cover
+}
+
+func (t *thread) warn(text string) { t.Warn(text) }
+
+// give makes an open file a descriptor of the process and tells its number there.
+func (t *thread) give(h int) int {
+	t.owned = append(t.owned, h)
+	t.Files = append(t.Files, h)
+	return len(t.Files) - 1
+}
+
+// lend is give for a file that the caller goes on to use and closes.
+func (t *thread) lend(h int) (int, error) {
+	dup, err := unix.FcntlInt(uintptr(h), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return -1, fmt.Errorf("duplicate descriptor: %w", err)
+	}
+	return t.give(dup), nil
+}
+
+// isLate tells whether a path of the container can be reached only when the
+// process has mounted its procfs.
+func (t *thread) isLate(name string) bool {
+	if t == nil {
+		return false
+	}
+	for _, m := range t.procs {
+		if below(name, m.mount.Target) {
+			return true
+		}
+	}
+	return false
+}
+
+// OnThread sets the container up from the calling thread, or joins it for one
+// more process, and fills in what the process needs: Files, Console and Script.
+// The thread ends up in the container's namespaces, the cgroup namespace of a
+// new container excepted, and must end with the call's caller. Plans for which
+// Threadable is false are not allowed. On error nothing stays open.
+//
+// The thread is not in the container's cgroup: it runs Go code, which must
+// neither be frozen nor throttled, nor be what is killed when the container's
+// memory is used up.
+func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
+	t.Console = -1
+	b := &initializer{sock: t.Sock, plan: *p, filter: t.Filter, proc: -1, thread: &thread{Thread: t}}
+	b.plan.FDs = plan.FDs{FirstClosed: t.Sock, MountNS: p.FDs.MountNS, CgroupNS: p.FDs.CgroupNS}
+	if p.Process.Caps != nil {
+		caps := *p.Process.Caps
+		b.plan.Process.Caps = &caps
+	}
+	defer func() {
+		if err != nil {
+			t.Close()
+			fd.Close(t.Console)
+			t.Console = -1
+		}
+	}()
+	if err := unix.Unshare(unix.CLONE_FS | int(unshare)); err != nil {
+		return fmt.Errorf("create namespaces: %w", err)
+	}
+	if err := b.openProc(); err != nil {
+		return err
+	}
+	t.owned = append(t.owned, b.proc)
+	if b.plan.Keyring != "" {
+		if err := process.SessionKeyring(b.plan.Keyring); err != nil {
+			return err
+		}
+	}
+	unix.Umask(0) // the modes of what is made are exact
+	if b.plan.Exec {
+		err = b.join()
+	} else {
+		err = b.build()
+	}
+	t.owned = append(t.owned, b.root.FD())
+	if err == nil {
+		err = b.prepare()
+	}
+	if err != nil {
+		return err
+	}
+	program, err := b.script()
+	if err != nil {
+		return err
+	}
+	image, err := program.File()
+	if err != nil {
+		return err
+	}
+	t.Script = b.thread.give(image)
+	return nil
+}
+
+// script is what the process does.
+func (b *initializer) script() (*bare.Program, error) {
+	s, t := script{bare.New(b.sock)}, b.thread
+	s.prctl("set dumpable", unix.PR_SET_DUMPABLE, 0)
+	if t.PidNS >= 0 {
+		// The namespace takes effect for children. Until here nobody in it could
+		// see this process, whose memory was its parent's until execve.
+		number, err := t.lend(t.PidNS)
+		if err != nil {
+			return nil, err
+		}
+		child := s.Slot()
+		s.call("join PID namespace", unix.SYS_SETNS, bare.Int(number), bare.Int(unix.CLONE_NEWPID))
+		s.call("fork", unix.SYS_CLONE, bare.Int(unix.CLONE_PARENT|uint64(unix.SIGCHLD)), bare.Int(0), bare.Int(0), bare.Int(0), bare.Int(0)).Into(child).IfZero(3)
+		s.call("report pid", unix.SYS_WRITE, bare.Int(b.sock), s.Bytes([]byte{FrameBorn, 4, 0, 0, 0}), bare.Int(frameHead))
+		s.call("report pid", unix.SYS_WRITE, bare.Int(b.sock), child.Addr(), bare.Int(4))
+		s.call("end", unix.SYS_EXIT_GROUP, bare.Int(0))
+	}
+	s.await(b.sock, s.Slot())
+	s.call("start session", unix.SYS_SETSID)
+	if err := b.addLate(s); err != nil {
+		return nil, err
+	}
+	if err := b.addLimits(s); err != nil {
+		return nil, err
+	}
+	if t.Listener >= 0 {
+		number, err := t.lend(t.Listener)
+		if err != nil {
+			return nil, err
+		}
+		conn := s.Slot()
+		s.say(b.sock, FrameReady)
+		s.call("wait for start", unix.SYS_ACCEPT4, bare.Int(number), bare.Int(0), bare.Int(0), bare.Int(unix.SOCK_CLOEXEC)).Into(conn)
+		s.call("take over socket", unix.SYS_DUP3, conn.Value(), bare.Int(b.sock), bare.Int(unix.O_CLOEXEC))
+		s.call("close socket", unix.SYS_CLOSE, conn.Value())
+		s.call("close listener", unix.SYS_CLOSE, bare.Int(number))
+	}
+	return s.Program, b.addFinal(s)
+}
+
+// inChild is a file of this thread's as an argument of the process's.
+func (b *initializer) inChild(h int) bare.Arg {
+	if b.thread == nil {
+		return bare.Int(h)
+	}
+	b.thread.Files = append(b.thread.Files, h)
+	return bare.Int(len(b.thread.Files) - 1)
+}
+
+// stream is the file behind a standard stream.
+func (b *initializer) stream(n int) int {
+	if b.thread == nil {
+		return n
+	}
+	return b.thread.Files[n]
+}
+
+// setStream makes h a standard stream.
+func (b *initializer) setStream(n, h int) error {
+	if b.thread == nil {
+		return unix.Dup3(h, n, 0)
+	}
+	b.thread.Files[n] = h
+	return nil
+}
+
+// release gives up a file that may have become a standard stream.
+func (b *initializer) release(h int) {
+	if b.thread == nil || h < 0 {
+		fd.Close(h)
+		return
+	}
+	b.thread.owned = append(b.thread.owned, h)
+}
+
+// useTerminal makes a terminal the standard streams and gives its other end to
+// the parent. What it takes out of the pair is not the caller's any more.
+func (b *initializer) useTerminal(pair *tty.Pair) error {
+	for n := range 3 {
+		if err := b.setStream(n, pair.Slave); err != nil {
+			return fmt.Errorf("attach terminal: %w", err)
+		}
+	}
+	if b.thread == nil {
+		return fd.WriteFrame(b.sock, fd.Frame{Kind: FrameConsole, FDs: []int{pair.Master}})
+	}
+	b.release(pair.Slave)
+	b.thread.Console = pair.Master
+	pair.Slave, pair.Master = -1, -1
+	return nil
+}
+
