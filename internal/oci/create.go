@@ -192,8 +192,8 @@ func (c *Container) claim(cgroupsPath string, undo *cleanup.Stack) error {
 	return nil
 }
 
-// launch makes cgroup and process. The limits are set while the child is
-// starting up; it waits for its orders before it does anything.
+// launch makes cgroup and process, which waits for its orders before it does
+// anything.
 func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Stack) (*Process, error) {
 	group := c.state.Cgroup
 	limits, err := buildResources(job.resources, group.V2())
@@ -207,26 +207,23 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	if n := limits.PidsLimit; n != nil && *n > 0 && *n < tightPids {
 		c.state.LatePids, limits.PidsLimit, job.plan.WaitLimits = n, nil, true
 	}
-	filter, err := c.compileSeccomp(job.spec)
-	if err != nil {
-		return nil, err
-	}
+	// The cgroup and the filter are made while a thread makes the mounts.
 	undo.Push(group.Remove)
-	if err := group.Create(limits); err != nil {
-		return nil, err
-	}
-	s, err := c.spawnInit(job, filter)
+	ready := async(func() (g groundwork, err error) {
+		if g.door, err = setUpGroup(group, limits, devices); err != nil {
+			return g, err
+		}
+		g.filter, err = c.compileSeccomp(job.spec)
+		return g, err
+	})
+	s, err := c.spawnInit(job, ready)
+	ground, _ := ready() // its error is that of spawnInit
+	defer ground.door.Close()
 	if err != nil {
 		return nil, err
 	}
 	defer s.closeFiles()
 	undo.Push(func(context.Context) error { return s.kill() })
-	if err := group.Set(limits); err != nil {
-		return nil, err
-	}
-	if err := group.AllowDevices(devices); err != nil {
-		return nil, err
-	}
 	c.mu.Lock()
 	c.state.Pid, c.state.StartTime = s.child.Pid, s.startTime
 	c.mu.Unlock()
@@ -240,10 +237,45 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	}
 	s.limits = c.setLateLimits
 	s.hooks = func() error { return c.runtimeHooks(job.spec.Hooks) }
-	if err := s.handshake(ctx, job.plan, filter, job.wait); err != nil {
+	if err := s.handshake(ctx, job.plan, ground.filter, job.wait); err != nil {
 		return nil, c.explain(err)
 	}
 	return s.process(job.options.ConsoleSocket)
+}
+
+// groundwork is what init needs besides its mounts.
+type groundwork struct {
+	door   *cgroup.Door
+	filter *seccomp.Program
+}
+
+// async runs f on a goroutine of its own; the returned function waits for it.
+func async[T any](f func() (T, error)) func() (T, error) {
+	var value T
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		value, err = f()
+	}()
+	return func() (T, error) {
+		<-done
+		return value, err
+	}
+}
+
+// setUpGroup makes the cgroup and opens it for init to enter.
+func setUpGroup(group cgroup.Group, limits *cgroups.Resources, devices []cgroup.DeviceRule) (*cgroup.Door, error) {
+	if err := group.Create(limits); err != nil {
+		return nil, err
+	}
+	if err := group.Set(limits); err != nil {
+		return nil, err
+	}
+	if err := group.AllowDevices(devices); err != nil {
+		return nil, err
+	}
+	return group.Open("")
 }
 
 // tightPids is a limit of processes that init's own threads could exceed. Such a

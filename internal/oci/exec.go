@@ -146,7 +146,8 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 	}
 	if !c.state.UserNS && !c.state.TimeNS && boot.Threadable(p, 0) {
 		p.FDs = plan.FDs{MountNS: files[0], CgroupNS: files[1]}
-		t := &threadBirth{plan: p, filter: filter, pidNS: files[2], listener: -1}
+		t := &threadBirth{plan: p, pidNS: files[2], listener: -1}
+		t.ready = func() (groundwork, error) { return groundwork{b.door, filter}, nil }
 		t.enter = func() error {
 			if err := unix.Setns(pidfd, threadNamespaces&^unix.CLONE_NEWPID); err != nil {
 				return fmt.Errorf("join namespaces of container: %w", err)

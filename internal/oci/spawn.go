@@ -175,20 +175,15 @@ func (b *birth) files(sock int) ([]uintptr, error) {
 	return files, nil
 }
 
-// spawnInit forks a container's init.
-func (c *Container) spawnInit(job *creation, filter *seccomp.Program) (*spawned, error) {
-	door, err := c.state.Cgroup.Open("")
-	if err != nil {
-		return nil, err
-	}
-	defer door.Close()
+// spawnInit forks a container's init. If ready fails, spawnInit does too.
+func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (*spawned, error) {
 	join, err := openNamespaces(job.namespaces.Join, job.options.Netns)
 	if err != nil {
 		return nil, err
 	}
 	defer join.Close()
 	b := &birth{
-		io: job.options.IO, preserve: job.options.PreserveFDs, clone: job.namespaces.Clone, door: door,
+		io: job.options.IO, preserve: job.options.PreserveFDs, clone: job.namespaces.Clone,
 		prepare: func() error { return join.enter(0) }, oneShot: c.rt.oneShot, log: c.rt.log,
 	}
 	if job.spec.Linux != nil {
@@ -208,7 +203,7 @@ func (c *Container) spawnInit(job *creation, filter *seccomp.Program) (*spawned,
 	}
 	b.oomScore, b.exact = job.plan.Process.OOMScoreAdj, job.plan.Process.ExactLimits
 	if !b.ownMemory && boot.Threadable(job.plan, b.clone) {
-		t := &threadBirth{plan: job.plan, filter: filter, pidNS: join.pid(), listener: -1}
+		t := &threadBirth{plan: job.plan, ready: ready, pidNS: join.pid(), listener: -1}
 		t.enter = func() error { return join.enter(unix.CLONE_NEWPID) }
 		if job.wait {
 			if t.listener, err = listen(c.dir); err != nil {
@@ -218,6 +213,11 @@ func (c *Container) spawnInit(job *creation, filter *seccomp.Program) (*spawned,
 		}
 		return b.spawnOnThread(t)
 	}
+	ground, err := ready()
+	if err != nil {
+		return nil, err
+	}
+	b.door = ground.door
 	if job.plan.UserNS {
 		mounts, err := prepareMounts(job.plan.Root, b.sockFD()+1)
 		if err != nil {

@@ -22,10 +22,10 @@ import (
 // boot.OnThread.
 type threadBirth struct {
 	plan     *plan.Init
-	filter   *seccomp.Program
-	enter    func() error // makes the thread a member of the namespaces of others
-	pidNS    int          // the one of others among them that the child joins, -1: none
-	listener int          // where the child waits for Start, -1: it does not
+	ready    func() (groundwork, error) // see boot.Thread
+	enter    func() error               // makes the thread a member of the namespaces of others
+	pidNS    int                        // the one of others among them that the child joins, -1: none
+	listener int                        // where the child waits for Start, -1: it does not
 }
 
 func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
@@ -45,7 +45,7 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 		return nil, err
 	}
 	job := &boot.Thread{
-		Sock: b.sockFD(), Filter: t.filter, PidNS: t.pidNS, Listener: t.listener,
+		Sock: b.sockFD(), Ready: func() (*seccomp.Program, error) { g, err := t.ready(); return g.filter, err }, PidNS: t.pidNS, Listener: t.listener,
 		Warn: func(text string) { b.log.Warn("container init: " + text) },
 	}
 	for _, h := range inherited {
@@ -59,12 +59,16 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 			return ns.Joiner{}, failure(boot.FailureOf(err))
 		}
 		s.console = job.Console
-		j := ns.Joiner{Program: int(exe.Fd()), Argv: bare.Args(job.Script), CgroupFD: b.door.Unified(), Clone: b.clone & unix.CLONE_NEWPID}
+		ground, err := t.ready()
+		if err != nil {
+			return ns.Joiner{}, err
+		}
+		j := ns.Joiner{Program: int(exe.Fd()), Argv: bare.Args(job.Script), CgroupFD: ground.door.Unified(), Clone: b.clone & unix.CLONE_NEWPID}
 		for _, h := range job.Files {
 			j.Files = append(j.Files, uintptr(h))
 		}
 		// Last of all, see boot.OnThread.
-		return j, b.door.EnterV1()
+		return j, ground.door.EnterV1()
 	})
 	job.Close()
 	if err == nil && t.pidNS >= 0 {

@@ -66,6 +66,9 @@ func (d *Door) Unified() int { return d.unified }
 
 // Close closes the files. It may be called twice.
 func (d *Door) Close() {
+	if d == nil {
+		return
+	}
 	for _, fd := range d.tasks {
 		_ = unix.Close(fd) // every write was checked when it was made
 	}

@@ -108,6 +108,11 @@ func (b *initializer) cgroupView(kind string, controllers []string, dir string, 
 			return d, err
 		}
 	}
+	if b.thread != nil {
+		if _, err := b.thread.Ready(); err != nil {
+			return nil, err
+		}
+	}
 	d, err := mount.Clone(unix.AT_FDCWD, dir, false)
 	if err != nil {
 		return nil, err

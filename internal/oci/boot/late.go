@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/linux/bare"
+	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/mount"
 	"github.com/gantry-run/gantry/internal/oci/plan"
 )
@@ -29,44 +30,51 @@ type lateGroup struct {
 	attach  mount.Options
 }
 
-// cover hides a path of procfs: by a file if there is one, by a directory if
-// there is one. Of what kind the path is shows when one of them fits. The numbers
-// are descriptors of mounts, -1 for none.
-type cover struct {
-	name      string
-	file, dir int
+// coverings are what hides paths of procfs: files by a null device, directories
+// by an empty one. Of what kind a path is shows in the machine's procfs, or else
+// when one of them fits.
+//
+// The mounts are made by the process, for paths that are there: a mount that is
+// given up without having been attached costs a grace period of RCU, as much as
+// all other calls together.
+type coverings struct {
+	names []string
+	null  int // number of the container's null device, -1: it has none
+	// empty is the number of a mounted empty directory, -1: there is none yet.
+	empty int
+	// nulls are mounts of the machine's null device, one for each name, if the
+	// container has none.
+	nulls []int
 }
 
-// coverLater makes ready what hides a path that is not there yet. empty is an
-// attached empty directory, if there is one.
-func (b *initializer) coverLater(name string, empty *mount.Detached, null *int) (err error) {
-	c := cover{name: name, file: -1, dir: -1}
-	isDir, known := b.kindInProc(name)
-	if !known || !isDir {
-		if *null < 0 {
-			if *null, err = b.nullDevice(); err != nil {
-				return err
-			}
+// coverLater makes ready what hides paths that are not there yet. empty is an
+// attached empty directory, or nil.
+func (b *initializer) coverLater(names []string, empty *mount.Detached) (err error) {
+	if len(names) == 0 {
+		return nil
+	}
+	c := coverings{names: names, null: -1, empty: -1}
+	if empty != nil {
+		if c.empty, err = b.thread.lend(empty.FD()); err != nil {
+			return err
 		}
-		d, err := mount.Clone(*null, "", false)
+	}
+	null, own, err := b.nullDevice()
+	if err != nil {
+		return err
+	}
+	c.null = b.thread.give(null)
+	for range names {
+		if own {
+			break
+		}
+		d, err := mount.Clone(null, "", false)
 		if err != nil {
 			return err
 		}
-		c.file = b.thread.give(d.FD())
+		c.nulls = append(c.nulls, b.thread.give(d.FD()))
 	}
-	if !known || isDir {
-		var d *mount.Detached
-		if empty != nil {
-			d, err = mount.Clone(empty.FD(), "", false)
-		} else {
-			d, err = emptyDir()
-		}
-		if err != nil {
-			return err
-		}
-		c.dir = b.thread.give(d.FD())
-	}
-	b.thread.covers = append(b.thread.covers, c)
+	b.thread.covers = c
 	return nil
 }
 
@@ -81,11 +89,47 @@ func (b *initializer) kindInProc(name string) (dir, known bool) {
 		if err != nil {
 			return false, false
 		}
-		b.thread.owned = append(b.thread.owned, h)
+		defer fd.Close(h)
 		dir, err = mount.IsDir(h)
 		return dir, err == nil
 	}
 	return false, false
+}
+
+// addCovers adds the hiding of paths of procfs.
+func (b *initializer) addCovers(s script, root int, ctx, made, at bare.Slot) {
+	c := b.thread.covers
+	clone := func(what string, source int) {
+		s.call(what, unix.SYS_OPEN_TREE, bare.Int(source), s.String(""), bare.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)).Into(made)
+	}
+	for i, name := range c.names {
+		what := "mask " + name
+		open := s.openIn(what, root, name, at)
+		before := s.Len()
+		isDir, known := b.kindInProc(name)
+		var file *bare.Call
+		switch {
+		case known && isDir:
+		case len(c.nulls) > 0:
+			file = s.attach(what, bare.Int(c.nulls[i]), at.Value(), "")
+		default:
+			clone(what, c.null)
+			file = s.attach(what, made.Value(), at.Value(), "")
+		}
+		if !known || isDir {
+			attached := s.Len()
+			if c.empty >= 0 {
+				clone(what, c.empty)
+			} else {
+				s.newMount(what, "tmpfs", "tmpfs", nil, emptyDirOptions, unix.MOUNT_ATTR_RDONLY, ctx, made)
+			}
+			s.attach(what, made.Value(), at.Value(), "")
+			if file != nil {
+				file.Tolerate(unix.EINVAL, 0).IfZero(s.Len() - attached) // EINVAL: it is a directory
+			}
+		}
+		open.Tolerate(unix.ENOENT, s.Len()-before)
+	}
 }
 
 // addLate adds the mounts that the process makes, and what hides parts of them.
@@ -100,7 +144,7 @@ func (b *initializer) addLate(s script) error {
 		what := "mount cgroup hierarchy " + strings.TrimPrefix(g.name+" "+g.kind, " ")
 		s.newMount(what, g.kind, g.kind, nil, g.options, g.attrs, ctx, made)
 		s.setAttr(what, made, mount.Attr{Propagation: g.attach.Propagation}, g.attach.RecPropagation)
-		s.attach(what, made, bare.Int(g.target), g.name)
+		s.attach(what, made.Value(), bare.Int(g.target), g.name)
 	}
 	for _, m := range t.procs {
 		o := m.mount.Options
@@ -108,9 +152,9 @@ func (b *initializer) addLate(s script) error {
 		s.newMount(what, m.mount.Type, m.mount.Source, o.Superblock, o.Data, o.Set, ctx, made)
 		s.setAttr(what, made, mount.Attr{Set: o.RecSet, Clear: o.RecClear}, true)
 		s.setAttr(what, made, mount.Attr{Propagation: o.Propagation}, o.RecPropagation)
-		s.attach(what, made, bare.Int(m.target), "")
+		s.attach(what, made.Value(), bare.Int(m.target), "")
 	}
-	if len(t.readOnly)+len(t.covers) == 0 {
+	if len(t.readOnly)+len(t.covers.names) == 0 {
 		return nil
 	}
 	root, err := t.lend(b.root.FD())
@@ -123,24 +167,10 @@ func (b *initializer) addLate(s script) error {
 		before := s.Len()
 		s.call(what, unix.SYS_OPEN_TREE, at.Value(), s.String(""), bare.Int(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)).Into(made)
 		s.setAttr(what, made, mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, false)
-		s.attach(what, made, at.Value(), "")
+		s.attach(what, made.Value(), at.Value(), "")
 		open.Tolerate(unix.ENOENT, s.Len()-before)
 	}
-	for _, c := range t.covers {
-		what := "mask " + c.name
-		open := s.openIn(what, root, c.name, at)
-		before := s.Len()
-		if c.file >= 0 {
-			attach := s.attachFD(what, c.file, at)
-			if c.dir >= 0 {
-				attach.Tolerate(unix.EINVAL, 0).IfZero(1)
-			}
-		}
-		if c.dir >= 0 {
-			s.attachFD(what, c.dir, at)
-		}
-		open.Tolerate(unix.ENOENT, s.Len()-before)
-	}
+	b.addCovers(s, root, ctx, made, at)
 	return nil
 }
 
@@ -186,17 +216,12 @@ func (s script) setAttr(what string, made bare.Slot, a mount.Attr, recursive boo
 }
 
 // attach adds the putting of a mount on a place, or on a name in it.
-func (s script) attach(what string, made bare.Slot, target bare.Arg, name string) {
+func (s script) attach(what string, made, target bare.Arg, name string) *bare.Call {
 	flags := unix.MOVE_MOUNT_F_EMPTY_PATH
 	if name == "" {
 		flags |= unix.MOVE_MOUNT_T_EMPTY_PATH
 	}
-	s.call(what, unix.SYS_MOVE_MOUNT, made.Value(), s.String(""), target, s.String(name), bare.Int(flags))
-}
-
-func (s script) attachFD(what string, made int, target bare.Slot) *bare.Call {
-	return s.call(what, unix.SYS_MOVE_MOUNT, bare.Int(made), s.String(""), target.Value(), s.String(""),
-		bare.Int(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
+	return s.call(what, unix.SYS_MOVE_MOUNT, made, s.String(""), target, s.String(name), bare.Int(flags))
 }
 
 // openIn adds the opening of a path of the container's, whose root has the number

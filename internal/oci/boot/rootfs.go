@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -419,10 +420,8 @@ func (b *initializer) maskPaths(names []string) error {
 			return fmt.Errorf("mask %s: %w", name, err)
 		}
 	}
-	for _, name := range late {
-		if err := b.coverLater(name, empty, &null); err != nil {
-			return fmt.Errorf("mask %s: %w", name, err)
-		}
+	if err := b.coverLater(late, empty); err != nil {
+		return fmt.Errorf("mask %s: %w", strings.Join(late, ", "), err)
 	}
 	return nil
 }
@@ -449,7 +448,7 @@ func (b *initializer) maskOne(target int, empty **mount.Detached, null *int) err
 		return d.Attach(target)
 	}
 	if *null < 0 {
-		if *null, err = b.nullDevice(); err != nil {
+		if *null, _, err = b.nullDevice(); err != nil {
 			return err
 		}
 	}
@@ -461,28 +460,32 @@ func (b *initializer) maskOne(target int, empty **mount.Detached, null *int) err
 	return d.Attach(target)
 }
 
+// emptyDirOptions make a tmpfs in which there can be nothing.
+var emptyDirOptions = []string{"nr_blocks=1", "nr_inodes=1"}
+
 func emptyDir() (*mount.Detached, error) {
-	return mount.New("tmpfs", "tmpfs", nil, []string{"nr_blocks=1", "nr_inodes=1"}, unix.MOUNT_ATTR_RDONLY)
+	return mount.New("tmpfs", "tmpfs", nil, emptyDirOptions, unix.MOUNT_ATTR_RDONLY)
 }
 
-// nullDevice is a handle on the container's /dev/null if it is one, else on the machine's.
-func (b *initializer) nullDevice() (int, error) {
+// nullDevice is a handle on the container's own /dev/null if it is one, else on
+// the machine's.
+func (b *initializer) nullDevice() (null int, own bool, err error) {
 	h, err := b.root.Open("/dev/null", unix.O_PATH)
 	if err == nil && mount.IsDevice(h, 1, 3) {
-		return h, nil
+		return h, true, nil
 	}
 	if err == nil {
 		fd.Close(h)
 	}
 	h, err = unix.Open("/dev/null", unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, fmt.Errorf("open /dev/null: %w", err)
+		return -1, false, fmt.Errorf("open /dev/null: %w", err)
 	}
 	if !mount.IsDevice(h, 1, 3) {
 		fd.Close(h)
-		return -1, errors.New("open /dev/null: it is not the null device")
+		return -1, false, errors.New("open /dev/null: it is not the null device")
 	}
-	return h, nil
+	return h, false, nil
 }
 
 // settings are the names and kernel parameters of the container.

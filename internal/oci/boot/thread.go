@@ -64,9 +64,11 @@ type Thread struct {
 	Files []int
 	Sock  int // index of the socket in Files; whatever follows does not reach the program
 
-	Filter   *seccomp.Program // nil: none
-	PidNS    int              // the PID namespace to join, -1: none
-	Listener int              // where Start will call, -1: the program runs at once
+	// Ready waits until the container's cgroup exists and gives the filter, nil for
+	// none.
+	Ready    func() (*seccomp.Program, error)
+	PidNS    int // the PID namespace to join, -1: none
+	Listener int // where Start will call, -1: the program runs at once
 	Warn     func(string)
 
 	// Console is the master side of the terminal, if one was asked for, else -1.
@@ -93,7 +95,7 @@ type thread struct {
 	procs    []lateMount
 	groups   []lateGroup
 	readOnly []string
-	covers   []cover
+	covers   coverings
 }
 
 func (t *thread) warn(text string) { t.Warn(text) }
@@ -139,7 +141,7 @@ func (t *thread) isLate(name string) bool {
 // memory is used up.
 func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
 	t.Console = -1
-	b := &initializer{sock: t.Sock, plan: *p, filter: t.Filter, proc: -1, thread: &thread{Thread: t}}
+	b := &initializer{sock: t.Sock, plan: *p, proc: -1, thread: &thread{Thread: t}}
 	b.plan.FDs = plan.FDs{FirstClosed: t.Sock, MountNS: p.FDs.MountNS, CgroupNS: p.FDs.CgroupNS}
 	if p.Process.Caps != nil {
 		caps := *p.Process.Caps
@@ -175,6 +177,9 @@ func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
 		err = b.prepare()
 	}
 	if err != nil {
+		return err
+	}
+	if b.filter, err = t.Ready(); err != nil {
 		return err
 	}
 	program, err := b.script()
@@ -281,4 +286,3 @@ func (b *initializer) useTerminal(pair *tty.Pair) error {
 	pair.Slave, pair.Master = -1, -1
 	return nil
 }
-
