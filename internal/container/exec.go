@@ -109,6 +109,15 @@ func (e execs) Start(ctx context.Context, id string, req container.ExecStartRequ
 	}
 	call := wire.Exec{Process: process, User: wire.User{Name: x.user(&r)}, OpenStdin: x.req.AttachStdin && !req.Detach, TTY: x.req.Tty, Attached: !req.Detach}
 	want := wire.Attach{Stdin: x.req.AttachStdin, Stdout: x.req.AttachStdout, Stderr: x.req.AttachStderr}
+	// The answer's head goes out before there can be output: clients lose what
+	// comes with it. Whatever fails from here on is told in the stream.
+	var conn engine.Conn
+	if !req.Detach {
+		if conn, err = hijack(x.req.Tty); err != nil {
+			x.finish(126)
+			return err
+		}
+	}
 	pid, streams, err := s.Supervisor.Exec(context.WithoutCancel(ctx), r.ID, x.id, call, want)
 	if err != nil {
 		return x.failed(err)
@@ -121,10 +130,6 @@ func (e execs) Start(ctx context.Context, id string, req container.ExecStartRequ
 		return nil
 	}
 	defer streams.Close() //nolint:errcheck // closing is how we leave
-	conn, err := hijack(x.req.Tty)
-	if err != nil {
-		return err
-	}
 	defer conn.Close() //nolint:errcheck // the client is done with it
 	if join(conn, streams, x.req.AttachStdin, x.req.Tty, x.keys, x.settle) {
 		s.publish(&r, events.ActionExecDetach, "execID", x.id)

@@ -103,8 +103,14 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 		return err
 	}
 	var netns *os.File
-	if sandbox != nil {
+	switch {
+	case sandbox != nil:
 		netns = sandbox.NS
+	case r.isolated():
+		if netns, err = s.Networks.Isolated(ctx); err != nil {
+			return err
+		}
+		defer netns.Close() //nolint:errcheck // the supervisor has its own by then
 	}
 	c.mu.Lock()
 	c.noStdin = false
@@ -142,6 +148,12 @@ func (s *Service) disconnect(ctx context.Context, r *record) error {
 		return nil
 	}
 	return s.Networks.Detach(ctx, r.ID)
+}
+
+// isolated tells whether the container has a network namespace with nothing in it.
+func (r *record) isolated() bool {
+	mode := r.Host.NetworkMode
+	return mode.IsNone() || r.Config.NetworkDisabled && !mode.IsHost() && !mode.IsContainer()
 }
 
 func netSysctls(all map[string]string) map[string]string {

@@ -44,6 +44,9 @@ type Sandboxes interface {
 	// Check tells whether the network exists, before a container is created.
 	Check(ctx context.Context, mode string) error
 	Attach(ctx context.Context, req NetworkRequest) (*Sandbox, error)
+	// Isolated gives a namespace with a loopback interface only, for a container
+	// without a network. The receiver closes it once the container's init has joined.
+	Isolated(ctx context.Context) (*os.File, error)
 	// Detach frees addresses and ports; idempotent.
 	Detach(ctx context.Context, containerID string) error
 	// Restore tells the network at daemon start which containers live with

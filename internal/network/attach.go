@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 
 	"github.com/moby/moby/api/types/events"
 	networktypes "github.com/moby/moby/api/types/network"
@@ -72,6 +73,15 @@ func (s *Service) Attach(ctx context.Context, req engine.NetworkRequest) (_ *eng
 		NS: sp.ns, DNS: s.opts.DNS, Ports: portMap(req, b.published),
 		Endpoints: map[string]*networktypes.EndpointSettings{networktypes.NetworkBridge: s.endpoint(b, plan.settings)},
 	}, nil
+}
+
+// Isolated implements engine.Sandboxes.
+func (s *Service) Isolated(context.Context) (*os.File, error) {
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	defer s.calls.Done()
+	return s.isolated.get()
 }
 
 // attachPlan is a request, understood.

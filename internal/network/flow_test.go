@@ -2,6 +2,7 @@ package network
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -271,4 +272,38 @@ func TestAddressIsReusedSafely(t *testing.T) {
 	w.serveTCP(t, next.NS, next.ip.String()+":80")
 	w.reach(t, client.NS, at)
 	w.reach(t, w.host, at)
+}
+
+// Two isolated namespaces are new ones with loopback and nothing else.
+func TestIsolated(t *testing.T) {
+	w := newWorld(t)
+	s := w.start(t, defaults(t))
+	seen := map[string]bool{}
+	for range isolatedSize + 2 { // some from the stock, some made at once
+		ns, err := s.Isolated(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = ns.Close() })
+		name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", ns.Fd()))
+		if err != nil || seen[name] {
+			t.Errorf("%s is not a new namespace (%v)", name, err)
+		}
+		seen[name] = true
+		err = netns.Do(ns, func() error {
+			links, err := net.Interfaces()
+			if err != nil {
+				return err
+			}
+			for _, l := range links {
+				if l.Flags&net.FlagUp != 0 && l.Name != "lo" || l.Name == "lo" && l.Flags&net.FlagUp == 0 || l.Name == containerLink {
+					t.Errorf("link %s, %v", l.Name, l.Flags)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -16,6 +16,7 @@ const (
 	DefaultBridge   = "gantry0"
 	DefaultMTU      = 1500 // bytes, as Docker
 	DefaultPoolSize = 8    // a namespace takes 0.3 MB of kernel memory and 1 ms to make
+	isolatedSize    = 2    // of those without a bridge, which few containers use
 
 	maxLinkName = 15 // IFNAMSIZ without the terminating zero
 )

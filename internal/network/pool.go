@@ -28,39 +28,31 @@ type spare struct {
 // discard closes the spare. The kernel deletes its links with the namespace.
 func (s *spare) discard() { _ = errors.Join(s.in.Close(), s.ns.Close()) }
 
-// pool keeps spares ready. Its goroutine makes them one by one; whoever finds
-// the pool empty makes his own.
-type pool struct {
-	bridge *bridge
-	home   *os.File
-	log    *slog.Logger
-	ready  chan *spare
+// stock keeps things ready that take long to make. Its goroutine makes them one
+// by one; whoever finds the stock empty makes his own.
+type stock[T any] struct {
+	make    func() (T, error)
+	discard func(T)
+	failed  func(error) // of the goroutine; the next get tries for itself and reports it
+
+	ready  chan T
 	more   chan struct{}
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-
-	mu    sync.Mutex
-	names map[string]struct{} // ports of spares that are being made or ready
 }
 
-// newPool starts filling. The caller ends it with close.
-func newPool(home *os.File, b *bridge, size int, log *slog.Logger) *pool {
+// start starts filling. The caller ends it with close.
+func (p *stock[T]) start(size int) {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &pool{
-		bridge: b, home: home, log: log, cancel: cancel,
-		ready: make(chan *spare, max(size, 0)), more: make(chan struct{}, 1),
-		names: map[string]struct{}{},
-	}
+	p.cancel, p.ready, p.more = cancel, make(chan T, max(size, 0)), make(chan struct{}, 1)
 	if size > 0 {
 		p.more <- struct{}{}
 		p.wg.Go(func() { p.fill(ctx) })
 	}
-	return p
 }
 
-// get gives a spare, which the caller owns. Its port counts as the pool's until
-// disown, so that it is never taken for a left-over.
-func (p *pool) get() (*spare, error) {
+// get gives one, which the caller owns.
+func (p *stock[T]) get() (T, error) {
 	select {
 	case s := <-p.ready:
 		p.nudge()
@@ -69,6 +61,90 @@ func (p *pool) get() (*spare, error) {
 		p.nudge()
 		return p.make()
 	}
+}
+
+func (p *stock[T]) nudge() {
+	select {
+	case p.more <- struct{}{}:
+	default:
+	}
+}
+
+func (p *stock[T]) fill(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.more:
+		}
+		for ctx.Err() == nil && len(p.ready) < cap(p.ready) {
+			s, err := p.make()
+			if err != nil {
+				p.failed(err)
+				break
+			}
+			p.ready <- s // never blocks: nobody else sends
+		}
+	}
+}
+
+// close ends the filling and discards what is there.
+func (p *stock[T]) close() {
+	p.cancel()
+	p.wg.Wait()
+	for {
+		select {
+		case s := <-p.ready:
+			p.discard(s)
+		default:
+			return
+		}
+	}
+}
+
+// pool keeps spares of one bridge. A spare's port counts as the pool's until
+// disown, so that it is never taken for a left-over.
+type pool struct {
+	stock[*spare]
+	bridge *bridge
+	home   *os.File
+
+	mu    sync.Mutex
+	names map[string]struct{} // ports of spares that are being made or ready
+}
+
+// newPool starts filling. The caller ends it with close.
+func newPool(home *os.File, b *bridge, size int, log *slog.Logger) *pool {
+	p := &pool{bridge: b, home: home, names: map[string]struct{}{}}
+	p.make, p.discard = p.newSpare, (*spare).discard
+	p.failed = func(err error) { log.Warn("prepare network namespace", "bridge", b.name, "error", err) }
+	p.start(size)
+	return p
+}
+
+// newIsolated makes namespaces in which there is only a loopback interface.
+func newIsolated(home *os.File, size int, log *slog.Logger) *stock[*os.File] {
+	p := &stock[*os.File]{
+		make: func() (ns *os.File, err error) {
+			err = netns.Do(home, func() error {
+				ns, err = netns.New(func(*os.File) error { return loopbackUp() })
+				return err
+			})
+			return ns, err
+		},
+		discard: func(ns *os.File) { _ = ns.Close() }, // only a handle
+		failed:  func(err error) { log.Warn("prepare network namespace", "error", err) },
+	}
+	p.start(size)
+	return p
+}
+
+func loopbackUp() error {
+	in, err := netlink.Open()
+	if err != nil {
+		return err
+	}
+	return errors.Join(in.Do(netlink.LinkUp(netlink.Named("lo"))), in.Close())
 }
 
 // disown forgets a spare that was given away.
@@ -86,33 +162,7 @@ func (p *pool) owns(port string) bool {
 	return ok
 }
 
-func (p *pool) nudge() {
-	select {
-	case p.more <- struct{}{}:
-	default:
-	}
-}
-
-func (p *pool) fill(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.more:
-		}
-		for ctx.Err() == nil && len(p.ready) < cap(p.ready) {
-			s, err := p.make()
-			if err != nil {
-				// The next Attach tries for itself and reports it to its caller.
-				p.log.Warn("prepare network namespace", "bridge", p.bridge.name, "error", err)
-				break
-			}
-			p.ready <- s // never blocks: nobody else sends
-		}
-	}
-}
-
-func (p *pool) make() (*spare, error) {
+func (p *pool) newSpare() (*spare, error) {
 	s := &spare{name: "veth" + randomHex(7)}
 	p.mu.Lock()
 	p.names[s.name] = struct{}{}
@@ -171,20 +221,6 @@ func (s *spare) setup(b *bridge, ns *os.File) (err error) {
 
 // containerLink is the name of the link in a container.
 const containerLink = "eth0"
-
-// close ends the pool and deletes its spares.
-func (p *pool) close() {
-	p.cancel()
-	p.wg.Wait()
-	for {
-		select {
-		case s := <-p.ready:
-			s.discard()
-		default:
-			return
-		}
-	}
-}
 
 func randomHex(n int) string {
 	b := make([]byte, (n+1)/2)

@@ -35,6 +35,7 @@ type Service struct {
 	boxes    map[string]*box // by container ID
 	restored bool            // the table in the kernel is ours, not an earlier daemon's
 	closed   bool
+	isolated *stock[*os.File]
 	calls    sync.WaitGroup // those that Close waits for; none is added once closed
 }
 
@@ -91,6 +92,12 @@ func New(ctx context.Context, o Options) (_ *Service, err error) {
 		return nil, err
 	}
 	undo.Push(func(context.Context) error { return s.home.Close() })
+	size := isolatedSize
+	if o.PoolSize < 0 {
+		size = 0
+	}
+	s.isolated = newIsolated(s.home, size, s.log)
+	undo.PushFunc(s.isolated.close)
 	if o.Bridge != BridgeNone {
 		err = netns.Do(s.home, func() error { return s.wireUp(&undo) })
 	}
@@ -239,6 +246,7 @@ func (s *Service) begin() error {
 
 // stop ends all that runs in this process, and nothing else. No call is under way.
 func (s *Service) stop() error {
+	s.isolated.close()
 	if s.net == nil {
 		return nil
 	}
