@@ -51,7 +51,7 @@ var edges = map[string]string{
 	"logstream": "",
 	"config":    "cleanup errs",
 
-	"supervisor":        "atomicfile cleanup errs logstream/jsonfile oci",
+	"supervisor":        "atomicfile cleanup errs linux/ns logstream/jsonfile oci",
 	"supervisor/client": "errs supervisor/wire",
 	"supervisor/wire":   "errs",
 

@@ -7,6 +7,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/gantry-run/gantry/internal/linux/ns"
 	"github.com/gantry-run/gantry/internal/linux/process"
 	"github.com/gantry-run/gantry/internal/oci/plan"
 )
@@ -34,7 +35,9 @@ func (c *Container) runHooks(point string, hooks []plan.Hook, status specs.Conta
 		return fmt.Errorf("encode container state: %w", err)
 	}
 	for i, h := range hooks {
-		if err := process.RunHook(h.Path, h.Args, h.Env, state, h.Timeout); err != nil {
+		// On a thread made for forking, whose timers the hook shall have.
+		err := ns.OnThread(func() error { return process.RunHook(h.Path, h.Args, h.Env, state, h.Timeout) })
+		if err != nil {
 			return fmt.Errorf("error running %s hook #%d: %w", point, i, err)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/linux/ns"
 )
 
 // ListenFD is the descriptor on which Main finds its listening socket: the
@@ -44,6 +46,9 @@ func serve(execRoot string, log *slog.Logger) error {
 	// Orphans of containers in the host's pid namespace come to us, not to init.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become subreaper: %w", err)
+	}
+	if err := ns.CoarseTimers(); err != nil {
+		log.Warn("timers stay fine", "error", err)
 	}
 	debug.SetGCPercent(50) // small heap; memory counts more than the collector's time
 	f := os.NewFile(ListenFD, "listener")

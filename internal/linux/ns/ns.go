@@ -27,6 +27,7 @@ func OnThread(f func() error) error {
 func onThread(f func() error, done chan<- error) {
 	runtime.LockOSThread() // and never unlock: the thread dies with this goroutine
 	if unix.Gettid() != os.Getpid() {
+		fineTimers()
 		done <- f()
 		return
 	}

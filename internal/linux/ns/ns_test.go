@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -139,5 +140,34 @@ func TestKinds(t *testing.T) {
 	}
 	if _, ok := KindOf("nope"); ok {
 		t.Error("nope is a kind")
+	}
+}
+
+// Children of OnThread get the slack that the process was started with.
+func TestCoarseTimers(t *testing.T) {
+	read := func() (slack int) {
+		slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+		if err != nil {
+			t.Error(err)
+		}
+		return slack
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before := read()
+	if err := CoarseTimers(); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(); got != 1_000_000 {
+		t.Errorf("slack %d ns", got)
+	}
+	err := OnThread(func() error {
+		if got := read(); got != before {
+			t.Errorf("slack %d ns on a thread that forks, not %d", got, before)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
