@@ -130,7 +130,7 @@ func (e execs) Start(ctx context.Context, id string, req container.ExecStartRequ
 		return nil
 	}
 	defer streams.Close() //nolint:errcheck // closing is how we leave
-	defer conn.Close() //nolint:errcheck // the client is done with it
+	defer conn.Close()    //nolint:errcheck // the client is done with it
 	if join(conn, streams, x.req.AttachStdin, x.req.Tty, x.keys, x.settle) {
 		s.publish(&r, events.ActionExecDetach, "execID", x.id)
 		return nil

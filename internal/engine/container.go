@@ -45,6 +45,12 @@ type Attach struct {
 	DetachKeys            string // "": ctrl-p,ctrl-q
 }
 
+// WriteArchive are the options of PUT /containers/{id}/archive.
+type WriteArchive struct {
+	NoOverwriteDirNonDir bool // no directory replaces something else, and the other way round
+	CopyUIDGID           bool // the files get the container's user as their owner
+}
+
 // Conn is a hijacked connection. Read gives what the client sends, CloseWrite
 // ends our side. Output without a TTY is written in stdcopy frames.
 type Conn interface {
@@ -78,6 +84,14 @@ type Containers interface {
 	Resize(ctx context.Context, id string, height, width uint16) error
 	// Changes lists what differs from the image's files.
 	Changes(ctx context.Context, id string) ([]container.FilesystemChange, error)
+	// StatPath describes a path; links at its end are not followed.
+	StatPath(ctx context.Context, id, path string) (container.PathStat, error)
+	// ReadArchive writes a path as a tar stream to what begin returns, which is
+	// called once, when the path has been found.
+	ReadArchive(ctx context.Context, id, path string, begin func(container.PathStat) io.Writer) error
+	WriteArchive(ctx context.Context, id, dir string, opts WriteArchive, r io.Reader) error
+	// Export writes the container's files without its mounts to what begin returns.
+	Export(ctx context.Context, id string, begin func() io.Writer) error
 	Top(ctx context.Context, id string, psArgs string) (container.TopResponse, error)
 	Update(ctx context.Context, id string, cfg container.UpdateConfig) (container.UpdateResponse, error)
 	Prune(ctx context.Context, filters Filters) (container.PruneReport, error)

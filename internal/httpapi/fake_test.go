@@ -29,6 +29,7 @@ type fakeContainers struct {
 	created           []engine.ContainerCreate
 	stopped           []string // "name signal timeout"
 	samples           int
+	written           string // by WriteArchive
 }
 
 type fakeContainer struct {
@@ -481,5 +482,38 @@ func (f *fakeExecs) Inspect(_ context.Context, id string) (container.ExecInspect
 
 func (f *fakeExecs) Resize(_ context.Context, id string, height, width uint16) error {
 	_, err := f.find(id)
+	return err
+}
+
+func (f *fakeContainers) StatPath(_ context.Context, id, path string) (container.PathStat, error) {
+	if path == "/missing" {
+		return container.PathStat{}, errs.New(errs.NotFound, "Could not find the file %s in container", path)
+	}
+	_, err := f.find(id)
+	return container.PathStat{Name: "f", Size: 5, Mode: 0o644}, err
+}
+
+func (f *fakeContainers) ReadArchive(ctx context.Context, id, path string, begin func(container.PathStat) io.Writer) error {
+	st, err := f.StatPath(ctx, id, path)
+	if err == nil {
+		_, err = io.WriteString(begin(st), "archive of "+path)
+	}
+	return err
+}
+
+func (f *fakeContainers) WriteArchive(_ context.Context, id, dir string, opts engine.WriteArchive, r io.Reader) error {
+	if _, err := f.find(id); err != nil {
+		return err
+	}
+	data, err := io.ReadAll(r)
+	f.written = fmt.Sprint(dir, " ", opts.NoOverwriteDirNonDir, " ", opts.CopyUIDGID, " ", string(data))
+	return err
+}
+
+func (f *fakeContainers) Export(_ context.Context, id string, begin func() io.Writer) error {
+	_, err := f.find(id)
+	if err == nil {
+		_, err = io.WriteString(begin(), "all of it")
+	}
 	return err
 }

@@ -17,6 +17,8 @@ import (
 	tararchive "github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/compression"
 )
 
 // applied is what unpacking one layer gave.
@@ -30,7 +32,7 @@ type applied struct {
 // layer. With overlay, deleted files become overlay's own marks: the layers
 // below are not needed and several layers can be unpacked at a time.
 func applyLayer(ctx context.Context, dir string, r io.Reader, overlay bool) (applied, error) {
-	plain, err := decompress(r)
+	plain, err := compression.Decompress(r)
 	if err != nil {
 		return applied{}, err
 	}

@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/gantry-run/gantry/internal/compression"
 	"github.com/gantry-run/gantry/internal/errs"
 )
 
@@ -327,4 +329,17 @@ func (a *archive) dockerImage(ctx context.Context, e dockerEntry, config archive
 		f, ok := files[d.Digest]
 		return f, ok
 	})
+}
+
+// compressedType is the media type of a layer by its first bytes.
+func compressedType(head []byte) (string, error) {
+	switch compression.Detect(head) {
+	case compression.Gzip:
+		return dockerLayerGzip, nil
+	case compression.Zstd:
+		return dockerLayerZstd, nil
+	case compression.Plain:
+		return dockerLayer, nil
+	}
+	return "", errors.New("layers may be compressed with gzip or zstd only")
 }

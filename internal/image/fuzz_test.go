@@ -9,6 +9,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/gantry-run/gantry/internal/testimage"
+
+	"github.com/gantry-run/gantry/internal/compression"
 )
 
 // Whatever bytes come as manifest and config: no panic, and what is accepted
@@ -100,7 +102,7 @@ func FuzzArchive(f *testing.F) {
 	f.Add(gzipped(dockerArchive(f, img)))
 	s := openService(f, Options{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		plain, err := decompress(bytes.NewReader(data))
+		plain, err := compression.Decompress(bytes.NewReader(data))
 		if err != nil {
 			return
 		}

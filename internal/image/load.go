@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/gantry-run/gantry/internal/compression"
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
 )
@@ -22,7 +23,7 @@ func (s *Service) Load(ctx context.Context, r io.Reader, platforms []ocispec.Pla
 		return err
 	}
 	defer op.abandon()
-	plain, err := decompress(r)
+	plain, err := compression.Decompress(r)
 	if err != nil {
 		return errs.Wrap(errs.InvalidArgument, fmt.Errorf("read image archive: %w", err))
 	}

@@ -26,13 +26,11 @@ func isMissingPath(err error) bool {
 
 func (o *copyOptions) fromContainer(ctx context.Context, s *session.Session, c *client.Client, id, src, dst string) (int64, error) {
 	if o.followLink {
-		final, exists, _, err := resolveInContainer(ctx, c, id, src)
+		final, _, _, err := resolveInContainer(ctx, c, id, src)
 		if err != nil {
 			return 0, err
 		}
-		if exists {
-			src = final
-		}
+		src = final // if it is missing, the daemon says so
 	}
 	res, err := c.CopyFromContainer(ctx, id, client.CopyFromContainerOptions{SourcePath: src})
 	if err != nil {

@@ -1,11 +1,12 @@
-package image
+// Package compression reads compressed streams of foreign origin with bounded
+// memory and without helper programs.
+package compression
 
 import (
 	"bufio"
 	"bytes"
 	"compress/bzip2"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/klauspost/compress/gzip"
@@ -30,36 +31,66 @@ var (
 	bzipMagic = []byte("BZh")
 )
 
-// decompress gives the plain stream of r, whatever its compression. All is
+// Format is how a stream is compressed.
+type Format int
+
+// The formats that are recognised.
+const (
+	Plain Format = iota
+	Gzip
+	Zstd
+	XZ
+	Bzip2
+)
+
+// DetectSize is how many bytes Detect looks at.
+const DetectSize = 8
+
+// Detect tells the format by a stream's first bytes.
+func Detect(head []byte) Format {
+	switch {
+	case bytes.HasPrefix(head, gzipMagic):
+		return Gzip
+	case bytes.HasPrefix(head, zstdMagic), isSkippable(head):
+		return Zstd
+	case bytes.HasPrefix(head, xzMagic):
+		return XZ
+	case bytes.HasPrefix(head, bzipMagic):
+		return Bzip2
+	}
+	return Plain
+}
+
+// Decompress gives the plain stream of r, whatever its compression. All is
 // done in this process: a helper program that an attacker could replace, or a
 // bug of which would run as root, is never started.
-func decompress(r io.Reader) (io.ReadCloser, error) {
+func Decompress(r io.Reader) (io.ReadCloser, error) {
 	br := bufio.NewReaderSize(r, 64<<10)
-	head, err := br.Peek(8)
+	head, err := br.Peek(DetectSize)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	switch {
-	case bytes.HasPrefix(head, gzipMagic):
+	switch Detect(head) {
+	case Gzip:
 		z, err := gzip.NewReader(br)
 		if err != nil {
 			return nil, errs.New(errs.InvalidArgument, "read gzip stream: %w", err)
 		}
 		return z, nil
-	case bytes.HasPrefix(head, zstdMagic), isSkippable(head):
+	case Zstd:
 		// One decoder goroutine: layers are unpacked side by side already.
 		z, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow))
 		if err != nil {
 			return nil, errs.New(errs.InvalidArgument, "read zstd stream: %w", err)
 		}
 		return z.IOReadCloser(), nil
-	case bytes.HasPrefix(head, xzMagic):
+	case XZ:
 		z, err := xz.NewReader(br, maxXZDict)
 		if err != nil {
 			return nil, errs.New(errs.InvalidArgument, "read xz stream: %w", err)
 		}
 		return io.NopCloser(z), nil
-	case bytes.HasPrefix(head, bzipMagic):
+	case Bzip2:
 		return io.NopCloser(bzip2.NewReader(br)), nil
 	}
 	return io.NopCloser(br), nil
@@ -69,17 +100,4 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 // (RFC 8878, 3.1.2), as zstd:chunked layers may.
 func isSkippable(head []byte) bool {
 	return len(head) >= 8 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:4], []byte{0x2a, 0x4d, 0x18})
-}
-
-// compressedType is the media type of a layer by its first bytes.
-func compressedType(head []byte) (string, error) {
-	switch {
-	case bytes.HasPrefix(head, gzipMagic):
-		return dockerLayerGzip, nil
-	case bytes.HasPrefix(head, zstdMagic), isSkippable(head):
-		return dockerLayerZstd, nil
-	case bytes.HasPrefix(head, xzMagic), bytes.HasPrefix(head, bzipMagic):
-		return "", fmt.Errorf("layers may be compressed with gzip or zstd only")
-	}
-	return dockerLayer, nil
 }

@@ -1,0 +1,225 @@
+package archive
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/mount"
+)
+
+// Packer writes trees of a root as a tar stream in the PAX format.
+type Packer struct {
+	Root mount.Root
+	// Skip lists directories (clean, absolute) of which only the directory itself
+	// is packed if a filesystem is mounted there.
+	Skip []string
+}
+
+// Path writes the path as "docker cp" wants it: a file, link or directory under
+// its own name, what is in a directory as "./…" if the path ends in "/.", and the
+// root as "/…". It calls begin with the path's description before it writes anything.
+func (k Packer) Path(ctx context.Context, name string, begin func(Stat) io.Writer) error {
+	p, err := find(k.Root, name)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	s, err := p.describe()
+	if err != nil {
+		return err
+	}
+	return k.write(ctx, begin(s), p.handle, &p.stat, path.Join("/", name), p.name)
+}
+
+// All writes everything in the root, without a name of its own.
+func (k Packer) All(ctx context.Context, w io.Writer) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(k.Root.FD(), &st); err != nil {
+		return fmt.Errorf("look at root: %w", err)
+	}
+	return k.write(ctx, w, k.Root.FD(), &st, "/", "")
+}
+
+func (k Packer) write(ctx context.Context, w io.Writer, handle int, st *unix.Stat_t, at, top string) error {
+	buffered := bufio.NewWriterSize(w, 64<<10)
+	p := packing{Packer: k, ctx: ctx, tar: tar.NewWriter(buffered), links: map[inode]string{}}
+	if err := p.entry(handle, st, at, top); err != nil {
+		return err
+	}
+	return errors.Join(p.tar.Close(), buffered.Flush())
+}
+
+type inode struct{ dev, ino uint64 }
+
+// packing is one run of a Packer.
+type packing struct {
+	Packer
+	ctx   context.Context
+	tar   *tar.Writer
+	links map[inode]string // names of files that have further ones
+}
+
+// entry writes what is behind an O_PATH handle. at is where it is in the root,
+// name what the archive calls it, "" for a directory that gets no entry.
+func (p *packing) entry(h int, st *unix.Stat_t, at, name string) error {
+	if err := p.ctx.Err(); err != nil {
+		return err
+	}
+	head := &tar.Header{
+		Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid),
+		ModTime: time.Unix(st.Mtim.Unix()).Truncate(time.Second), Format: tar.FormatPAX,
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		head.Typeflag, head.Name = tar.TypeDir, strings.TrimSuffix(name, "/")+"/"
+		if name != "" {
+			if err := p.header(h, head); err != nil {
+				return err
+			}
+		}
+		return p.children(h, at, name)
+	case unix.S_IFREG:
+		return p.file(h, st, head)
+	case unix.S_IFLNK:
+		target, err := readlink(h)
+		if err != nil {
+			return err
+		}
+		head.Typeflag, head.Linkname = tar.TypeSymlink, target
+		return p.tar.WriteHeader(head)
+	case unix.S_IFCHR, unix.S_IFBLK:
+		head.Typeflag = tar.TypeChar
+		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+			head.Typeflag = tar.TypeBlock
+		}
+		head.Devmajor, head.Devminor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
+		return p.tar.WriteHeader(head)
+	case unix.S_IFIFO:
+		head.Typeflag = tar.TypeFifo
+		return p.tar.WriteHeader(head)
+	}
+	return nil // a socket: tar has no word for it
+}
+
+func (p *packing) file(h int, st *unix.Stat_t, head *tar.Header) error {
+	head.Typeflag, head.Size = tar.TypeReg, st.Size
+	if st.Nlink > 1 {
+		key := inode{st.Dev, st.Ino}
+		if first, ok := p.links[key]; ok {
+			head.Typeflag, head.Linkname, head.Size = tar.TypeLink, first, 0
+			return p.tar.WriteHeader(head)
+		}
+		p.links[key] = head.Name
+	}
+	f, err := reopen(h)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", head.Name, err)
+	}
+	defer f.Close() //nolint:errcheck // read only
+	if err := p.header(h, head); err != nil {
+		return err
+	}
+	// The file may change meanwhile: the header's size holds, as tar(1) does it.
+	n, err := io.CopyN(p.tar, f, head.Size)
+	if errors.Is(err, io.EOF) {
+		_, err = io.CopyN(p.tar, zeros{}, head.Size-n)
+	}
+	return err
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
+// reopen opens the regular file behind an O_PATH handle for reading.
+func reopen(h int) (*os.File, error) {
+	return os.OpenFile("/proc/self/fd/"+strconv.Itoa(h), os.O_RDONLY|unix.O_NOCTTY, 0)
+}
+
+// capabilityXattr is the one extended attribute that Docker's archives carry.
+const capabilityXattr = "security.capability"
+
+// header writes the header of a file or directory with its file capabilities.
+func (p *packing) header(h int, head *tar.Header) error {
+	buf := make([]byte, 64) // struct vfs_ns_cap_data has 24 bytes
+	n, err := unix.Getxattr("/proc/self/fd/"+strconv.Itoa(h), capabilityXattr, buf)
+	if err == nil {
+		head.PAXRecords = map[string]string{paxXattr + capabilityXattr: string(buf[:n])}
+	}
+	return p.tar.WriteHeader(head)
+}
+
+// paxXattr is what tar implementations put before an extended attribute's name.
+const paxXattr = "SCHILY.xattr."
+
+func (p *packing) children(h int, at, name string) error {
+	if p.isForeign(h, at) {
+		return nil
+	}
+	dir, err := unix.Openat(h, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", at, err)
+	}
+	f := os.NewFile(uintptr(dir), at)
+	names, err := f.Readdirnames(-1)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("list %s: %w", at, err)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		if err := p.child(h, n, path.Join(at, n), below(name, n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *packing) child(dir int, base, at, name string) error {
+	h, err := unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil // it has been removed meanwhile
+	}
+	if err != nil {
+		return fmt.Errorf("open %s: %w", at, err)
+	}
+	defer fd.Close(h)
+	var st unix.Stat_t
+	if err := unix.Fstat(h, &st); err != nil {
+		return fmt.Errorf("look at %s: %w", at, err)
+	}
+	return p.entry(h, &st, at, name)
+}
+
+// isForeign tells whether a directory is one of Skip and a mount.
+func (p *packing) isForeign(h int, at string) bool {
+	if !slices.Contains(p.Skip, at) {
+		return false
+	}
+	var st unix.Statx_t
+	err := unix.Statx(h, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st)
+	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
+// below is the archive's name of an entry of a directory with the given name.
+func below(dir, entry string) string {
+	if dir == "" {
+		return entry
+	}
+	return strings.TrimSuffix(dir, "/") + "/" + entry
+}
