@@ -51,6 +51,14 @@ type WriteArchive struct {
 	CopyUIDGID           bool // the files get the container's user as their owner
 }
 
+// ContainerCommit is the decoded POST /commit.
+type ContainerCommit struct {
+	Ref, Author, Comment string
+	Changes              []string
+	NoPause              bool
+	Config               *container.Config // nil: the container's
+}
+
 // Conn is a hijacked connection. Read gives what the client sends, CloseWrite
 // ends our side. Output without a TTY is written in stdcopy frames.
 type Conn interface {
@@ -90,6 +98,8 @@ type Containers interface {
 	// called once, when the path has been found.
 	ReadArchive(ctx context.Context, id, path string, begin func(container.PathStat) io.Writer) error
 	WriteArchive(ctx context.Context, id, dir string, opts WriteArchive, r io.Reader) error
+	// Commit makes an image of the container and gives its ID.
+	Commit(ctx context.Context, id string, req ContainerCommit) (string, error)
 	// Export writes the container's files without its mounts to what begin returns.
 	Export(ctx context.Context, id string, begin func() io.Writer) error
 	Top(ctx context.Context, id string, psArgs string) (container.TopResponse, error)

@@ -33,6 +33,26 @@ type ImageRemove struct {
 	Force, NoPrune bool
 }
 
+// ImageCommit says how a container becomes an image.
+type ImageCommit struct {
+	Key       string          // of the writable layer
+	Skip      map[string]bool // clean absolute paths in it that are the engine's own
+	Config    dockerspec.DockerOCIImageConfig
+	Changes   []string // Dockerfile instructions, applied to Config
+	Ref       string   // name of the image, "" for none
+	Author    string
+	Comment   string
+	CreatedBy string // the command that made the layer, for the history
+}
+
+// ImageImport says how an archive becomes an image.
+type ImageImport struct {
+	Ref      string // name of the image, "" for none
+	Message  string
+	Changes  []string          // Dockerfile instructions
+	Platform *ocispec.Platform // nil: the host's
+}
+
 // Images is the image noun.
 type Images interface {
 	Pull(ctx context.Context, req ImagePull, p Progress) error
@@ -40,6 +60,8 @@ type Images interface {
 	Save(ctx context.Context, names []string, platforms []ocispec.Platform, w io.Writer) error
 	Push(ctx context.Context, ref string, auth registry.AuthConfig, platform *ocispec.Platform, p Progress) error
 	Tag(ctx context.Context, name, target string) error
+	// Import makes an image of a tar stream, compressed or not, and gives its ID.
+	Import(ctx context.Context, req ImageImport, r io.Reader) (string, error)
 	List(ctx context.Context, all bool, filters Filters) ([]imagetypes.Summary, error)
 	Inspect(ctx context.Context, name string) (imagetypes.InspectResponse, error)
 	History(ctx context.Context, name string) ([]imagetypes.HistoryResponseItem, error)
@@ -76,6 +98,8 @@ type Rootfs interface {
 	RootfsMounts(ctx context.Context, key string) ([]RootfsMount, error)
 	// RemoveRootfs removes the snapshot; a missing one is no error.
 	RemoveRootfs(ctx context.Context, key string) error
+	// Commit makes an image of a snapshot and gives its ID.
+	Commit(ctx context.Context, req ImageCommit) (string, error)
 	// RootfsKeys lists all container snapshots, for reconciliation at start.
 	RootfsKeys(ctx context.Context) ([]string, error)
 	// RootfsUsage gives the bytes of the writable layer and of all layers together.

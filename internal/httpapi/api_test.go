@@ -86,7 +86,6 @@ func TestErrors(t *testing.T) {
 		{400, "invalid reference format", "POST", "/images/create?fromImage=UPPER", ""},
 		{400, "invalid tag format", "POST", "/images/create?fromImage=busybox&tag=a%20b", ""},
 		{404, "pull access denied", "POST", "/images/create?fromImage=denied&tag=latest", ""},
-		{501, "not supported yet", "POST", "/images/create?fromSrc=-", ""},
 		{400, "both OS and Architecture must be provided", "GET", "/images/busybox/json?platform=%7B%22os%22:%22linux%22%7D", ""},
 		{400, "manifests and platform options cannot both be set", "GET", "/images/b/json?manifests=1&platform=%7B%22os%22:%22linux%22,%22architecture%22:%22amd64%22%7D", ""},
 		{404, "image with reference busybox was found but its platform (linux/amd64) does not match the specified platform (linux/arm64)", "GET", "/images/busybox/json?platform=%7B%22os%22:%22linux%22,%22architecture%22:%22arm64%22%7D", ""},

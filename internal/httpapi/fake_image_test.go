@@ -225,3 +225,12 @@ func (f *fakeSystem) Auth(_ context.Context, cfg registry.AuthConfig) (registry.
 	}
 	return registry.AuthResponse{Status: "Login Succeeded"}, nil
 }
+
+func (f *fakeImages) Import(_ context.Context, req engine.ImageImport, r io.Reader) (string, error) {
+	data, err := io.ReadAll(r)
+	f.call("import %s %s %q %q", req.Ref, req.Message, req.Changes, data)
+	if req.Ref == "bad" {
+		return "", errs.New(errs.InvalidArgument, "the archive is empty")
+	}
+	return "sha256:imported", err
+}

@@ -30,6 +30,7 @@ type fakeContainers struct {
 	stopped           []string // "name signal timeout"
 	samples           int
 	written           string // by WriteArchive
+	committed         []engine.ContainerCommit
 }
 
 type fakeContainer struct {
@@ -516,4 +517,12 @@ func (f *fakeContainers) Export(_ context.Context, id string, begin func() io.Wr
 		_, err = io.WriteString(begin(), "all of it")
 	}
 	return err
+}
+
+func (f *fakeContainers) Commit(_ context.Context, id string, req engine.ContainerCommit) (string, error) {
+	if _, err := f.find(id); err != nil {
+		return "", err
+	}
+	f.committed = append(f.committed, req)
+	return "sha256:made", nil
 }

@@ -13,11 +13,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// imageCreate pulls. Importing an archive is the other thing that Docker does
-// under this path.
+// imageCreate pulls or imports: Docker does both under this path.
 func (a *api) imageCreate(w *reply, r *request) error {
 	if r.query.Get("fromImage") == "" {
-		return errs.New(errs.Unsupported, "importing images from archives is not supported yet")
+		return a.imageImport(w, r)
 	}
 	pull, err := r.pull()
 	if err != nil {

@@ -63,7 +63,8 @@ var routes = []route{
 
 	{method: "GET", path: "/images/json", handle: (*api).imageList},
 	{method: "GET", path: "/images/get", handle: (*api).imageSave},
-	{method: "POST", path: "/images/create", handle: (*api).imageCreate, limit: "pulls; does not import"},
+	{method: "POST", path: "/commit", handle: (*api).commit, detached: true},
+	{method: "POST", path: "/images/create", handle: (*api).imageCreate},
 	{method: "POST", path: "/images/load", handle: (*api).imageLoad},
 	{method: "POST", path: "/images/prune", handle: (*api).imagePrune, since: version{1, 25}, detached: true},
 	{method: "GET", path: "/images/{name}/get", handle: (*api).imageSave},

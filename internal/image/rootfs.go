@@ -364,7 +364,8 @@ func (r *rootfsStore) mounts(key string, lower []string) []engine.RootfsMount {
 		return []engine.RootfsMount{{Type: "bind", Source: upper, Options: []string{"rw", "rbind"}}}
 	}
 	return []engine.RootfsMount{{Type: "overlay", Source: "overlay", Options: []string{
-		"index=off", "workdir=" + filepath.Join(dir, "work"), "upperdir=" + upper,
+		// Without redirects the upper directory alone tells what has changed.
+		"index=off", "redirect_dir=off", "workdir=" + filepath.Join(dir, "work"), "upperdir=" + upper,
 		"lowerdir=" + strings.Join(lower, ":"),
 	}}}
 }
