@@ -38,7 +38,7 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 	if resp.Warnings, err = validate(cfg, host); err != nil {
 		return resp, err
 	}
-	if err := s.checkModes(ctx, host); err != nil {
+	if err := s.checkModes(ctx, host, req.Network); err != nil {
 		return resp, err
 	}
 	mounts, err := planMounts(cfg, host, s.mountsOf)

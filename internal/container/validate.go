@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/moby/moby/api/types/container"
+	networktypes "github.com/moby/moby/api/types/network"
 	"github.com/moby/sys/signal"
 
 	"github.com/gantry-run/gantry/internal/errs"
@@ -178,7 +179,7 @@ func validateLog(_ *container.Config, h *container.HostConfig) error {
 
 // checkModes verifies what refers to other objects: networks and containers
 // whose namespaces are joined.
-func (s *Service) checkModes(ctx context.Context, h *container.HostConfig) error {
+func (s *Service) checkModes(ctx context.Context, h *container.HostConfig, network *networktypes.NetworkingConfig) error {
 	for _, ref := range []string{h.NetworkMode.ConnectedContainer(), h.PidMode.Container(), h.IpcMode.Container()} {
 		if ref == "" {
 			continue
@@ -190,7 +191,11 @@ func (s *Service) checkModes(ctx context.Context, h *container.HostConfig) error
 	if h.NetworkMode.IsContainer() || h.NetworkMode.IsHost() || h.NetworkMode.IsNone() {
 		return nil
 	}
-	return badReference(s.Networks.Check(ctx, string(h.NetworkMode)))
+	var endpoints map[string]*networktypes.EndpointSettings
+	if network != nil {
+		endpoints = network.EndpointsConfig
+	}
+	return badReference(s.Networks.Check(ctx, string(h.NetworkMode), endpoints))
 }
 
 // badReference makes an unknown network or container a fault of the request: a

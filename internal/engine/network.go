@@ -41,8 +41,9 @@ type Sandbox struct {
 // errs.NotFound "network X not found"; a taken port is errs.Internal with
 // Docker's "port is already allocated" text.
 type Sandboxes interface {
-	// Check tells whether the network exists, before a container is created.
-	Check(ctx context.Context, mode string) error
+	// Check tells what Attach would refuse, before a container is created: a network
+	// that does not exist, settings that it cannot give.
+	Check(ctx context.Context, mode string, endpoints map[string]*networktypes.EndpointSettings) error
 	Attach(ctx context.Context, req NetworkRequest) (*Sandbox, error)
 	// Isolated gives a namespace with a loopback interface only, for a container
 	// without a network. The receiver closes it once the container's init has joined.

@@ -33,12 +33,6 @@ func (s *Service) names() []string {
 	return out
 }
 
-// Check tells whether the network of a container's network mode exists.
-func (s *Service) Check(ctx context.Context, mode string) error {
-	_, err := s.resolve(mode)
-	return err
-}
-
 // resolve finds a network by name, ID or ID prefix, in this order.
 func (s *Service) resolve(ref string) (string, error) {
 	if ref == "" || ref == networktypes.NetworkDefault {

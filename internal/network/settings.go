@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"errors"
 	"strings"
 
@@ -15,10 +16,8 @@ var (
 	errAlias         = errors.New("network-scoped alias is supported only for containers in user defined networks")
 )
 
-// CheckEndpoints tells at a container's creation what Attach would refuse at
-// its start: unknown networks (errs.NotFound) and settings that the network
-// cannot give (errs.InvalidArgument).
-func (s *Service) CheckEndpoints(mode string, endpoints map[string]*networktypes.EndpointSettings) error {
+// Check implements engine.Sandboxes.
+func (s *Service) Check(_ context.Context, mode string, endpoints map[string]*networktypes.EndpointSettings) error {
 	_, err := s.settingsFor(mode, endpoints)
 	return err
 }
