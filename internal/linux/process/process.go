@@ -10,8 +10,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/gantry-run/gantry/internal/linux/capability"
 )
 
 // AsUser calls f with a user's and groups' rights to files. It acts on the calling
@@ -96,13 +94,10 @@ type Rlimit struct {
 	Soft, Hard uint64
 }
 
-// Allowed is the limit as far as the calling process may set it: without
-// CAP_SYS_RESOURCE nothing can exceed the present hard limit.
-func (l Rlimit) Allowed() (Rlimit, error) {
-	now, err := capability.Current()
-	if err != nil || now.Effective&capability.Bit(unix.CAP_SYS_RESOURCE) != 0 {
-		return l, err
-	}
+// Clamped is the limit as far as the calling process may set it without
+// CAP_SYS_RESOURCE in the machine's user namespace: nothing above the present
+// hard limit.
+func (l Rlimit) Clamped() (Rlimit, error) {
 	var have unix.Rlimit
 	if err := unix.Prlimit(0, l.Resource, nil, &have); err != nil {
 		return l, fmt.Errorf("read limit of type %d: %w", l.Resource, err)

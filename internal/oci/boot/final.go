@@ -22,16 +22,9 @@ func (b *initializer) addLimits(s script) error {
 		s.call("set personality", unix.SYS_PERSONALITY, bare.Int(*b.plan.Personality))
 	}
 	for _, l := range p.Rlimits {
-		allowed, err := l.Allowed()
-		if err != nil {
+		if err := b.addLimit(s, l); err != nil {
 			return err
 		}
-		if !p.ExactLimits && allowed != l {
-			b.warn("resource limit %d is lower than asked for: raising it needs CAP_SYS_RESOURCE", l.Resource)
-			l = allowed
-		}
-		s.call(fmt.Sprintf("error setting rlimit type %d", l.Resource),
-			unix.SYS_PRLIMIT64, bare.Int(0), bare.Int(l.Resource), s.Words(l.Soft, l.Hard), bare.Int(0))
 	}
 	if sched := p.Scheduler; sched != nil {
 		var attr []byte
@@ -51,6 +44,31 @@ func (b *initializer) addLimits(s script) error {
 		s.call("set I/O priority", unix.SYS_IOPRIO_SET, bare.Int(1), bare.Int(0), bare.Int(process.IOPriority(io.Class, io.Level)))
 	}
 	return nil
+}
+
+// addLimit adds the setting of a limit, or of what of it is allowed. Whether it
+// takes a privilege that is missing shows only then: the one that counts is that
+// of the machine's user namespace.
+func (b *initializer) addLimit(s script, l process.Rlimit) error {
+	set := func(l process.Rlimit) *bare.Call {
+		return s.call(fmt.Sprintf("error setting rlimit type %d", l.Resource),
+			unix.SYS_PRLIMIT64, bare.Int(0), bare.Int(l.Resource), s.Words(l.Soft, l.Hard), bare.Int(0))
+	}
+	clamped, err := l.Clamped()
+	if err != nil {
+		return err
+	}
+	whole := set(l)
+	if b.plan.Process.ExactLimits || clamped == l {
+		return nil
+	}
+	whole.Tolerate(unix.EPERM, 0).IfZero(1)
+	set(clamped)
+	now, err := capability.Current()
+	if err == nil && now.Effective&capability.Bit(unix.CAP_SYS_RESOURCE) == 0 {
+		b.warn("resource limit %d is lower than asked for: raising it needs CAP_SYS_RESOURCE", l.Resource)
+	}
+	return err
 }
 
 // addFinal adds how the process gives up all privileges that the program shall
