@@ -35,7 +35,9 @@ var edges = map[string]string{
 	"daemon": "atomicfile cleanup config container engine errs event httpapi image network registry supervisor/client version volume",
 
 	// The CLI is an API client like any other: nothing of the engine is in it.
-	"cli": "atomicfile version",
+	"cli":       "atomicfile client errs reference version",
+	"client":    "errs reference",
+	"reference": "",
 
 	"runtimecli": "atomicfile errs linux/tty oci",
 
@@ -75,16 +77,19 @@ var edges = map[string]string{
 // bans lists what a binary must not carry, and why.
 var bans = map[string]map[string]string{
 	"cmd/gantry": {
-		module + "internal/engine":       "the CLI reaches the engine through its API only",
-		"github.com/containerd/log":      "a logger of the engine's",
-		"github.com/google/nftables":     "the engine's work",
-		"github.com/vishvananda":         "the engine's work",
-		"github.com/docker/docker":       "the old module, of which moby/moby is the successor",
-		"github.com/spf13/viper":         "the CLI starts in milliseconds",
-		"google.golang.org/grpc":         "nothing that the CLI talks to speaks it",
-		"github.com/docker/cli":          "Gantry's CLI is its own",
-		"k8s.io":                         "megabytes that every start would map",
-		"github.com/opencontainers/runc": "the runtime is our own",
+		module + "internal/engine":          "the CLI reaches the engine through its API only",
+		"github.com/moby/moby/client":       "1.8 ms of every command",
+		"github.com/distribution/reference": "regular expressions that every start would compile",
+		"go.opentelemetry.io":               "start-up time, and nobody traces a command line",
+		"github.com/containerd/log":         "a logger of the engine's",
+		"github.com/google/nftables":        "the engine's work",
+		"github.com/vishvananda":            "the engine's work",
+		"github.com/docker/docker":          "the old module, of which moby/moby is the successor",
+		"github.com/spf13/viper":            "the CLI starts in milliseconds",
+		"google.golang.org/grpc":            "nothing that the CLI talks to speaks it",
+		"github.com/docker/cli":             "Gantry's CLI is its own",
+		"k8s.io":                            "megabytes that every start would map",
+		"github.com/opencontainers/runc":    "the runtime is our own",
 	},
 	"cmd/gantryd": {
 		module + "internal/oci":          "containers are the supervisor's: a daemon that links the runtime would start them itself",
@@ -241,7 +246,7 @@ func TestPurePackages(t *testing.T) {
 			}
 		}
 	}
-	for _, p := range list(t, "./internal/errs", "./internal/cleanup", "./internal/atomicfile", "./internal/testenv") {
+	for _, p := range list(t, "./internal/errs", "./internal/cleanup", "./internal/atomicfile", "./internal/reference", "./internal/testenv") {
 		for _, imp := range p.Imports {
 			if first, _, _ := strings.Cut(imp, "/"); strings.Contains(first, ".") && !strings.HasPrefix(imp, "golang.org/x/sys/") {
 				t.Errorf("%s imports %s: a leaf needs the standard library only", p.ImportPath, imp)

@@ -9,12 +9,12 @@ import (
 	"strings"
 
 	"github.com/moby/moby/api/types/mount"
-	"github.com/moby/moby/client"
 
 	"github.com/gantry-run/gantry/internal/cli/config"
 	"github.com/gantry-run/gantry/internal/cli/create"
 	"github.com/gantry-run/gantry/internal/cli/credential"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // Where --use-api-socket puts the credentials.
@@ -84,7 +84,7 @@ func copyCredentials(ctx context.Context, s *session.Session, c *client.Client, 
 	if err := tw.Close(); err != nil {
 		return err
 	}
-	if _, err := c.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: &b}); err != nil {
+	if err := c.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: &b}); err != nil {
 		return fmt.Errorf("copy credentials into container %s: %w", id, err)
 	}
 	return nil

@@ -14,10 +14,10 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // New makes the noun with its verbs.

@@ -12,9 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/moby/moby/client"
-
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 func (o *copyOptions) toContainer(ctx context.Context, s *session.Session, c *client.Client, src, id, dst string) (int64, error) {
@@ -77,8 +76,7 @@ type packResult struct {
 }
 
 func (o *copyOptions) send(ctx context.Context, c *client.Client, id, dir string, r io.Reader) error {
-	_, err := c.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: dir, Content: r, CopyUIDGID: o.archive})
-	return err
+	return c.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: dir, Content: r, CopyUIDGID: o.archive})
 }
 
 type countReader struct {

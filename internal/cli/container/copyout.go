@@ -12,16 +12,15 @@ import (
 	"path/filepath"
 	"strings"
 
-	cerrdefs "github.com/containerd/errdefs"
-	"github.com/moby/moby/client"
-
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
+	"github.com/gantry-run/gantry/internal/errs"
 )
 
 // isMissingPath tells a missing path from a missing container, which the
 // answer to HEAD cannot say in words.
 func isMissingPath(err error) bool {
-	return cerrdefs.IsNotFound(err) && !strings.Contains(err.Error(), "No such container")
+	return errs.Is(err, errs.NotFound) && !strings.Contains(err.Error(), "No such container")
 }
 
 func (o *copyOptions) fromContainer(ctx context.Context, s *session.Session, c *client.Client, id, src, dst string) (int64, error) {

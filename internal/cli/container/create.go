@@ -9,9 +9,6 @@ import (
 	"os"
 	"strings"
 
-	cerrdefs "github.com/containerd/errdefs"
-	"github.com/distribution/reference"
-	"github.com/moby/moby/client"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -19,6 +16,9 @@ import (
 	"github.com/gantry-run/gantry/internal/cli/create"
 	"github.com/gantry-run/gantry/internal/cli/image"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/reference"
 )
 
 // creation are the flags that run and create have beside the container's own.
@@ -134,7 +134,7 @@ func (o *creation) create(ctx context.Context, s *session.Session, spec *create.
 			return "", err
 		}
 	}
-	named, err := parseImage(spec.Config.Image)
+	ref, err := reference.ParseAny(spec.Config.Image)
 	if err != nil {
 		return "", err
 	}
@@ -152,16 +152,16 @@ func (o *creation) create(ctx context.Context, s *session.Session, spec *create.
 	pull := func() error {
 		return image.Pull(ctx, s, image.PullRequest{Ref: spec.Config.Image, Platform: o.platform, Quiet: o.quiet, Out: progress})
 	}
-	if o.pull == pullAlways && named != nil {
+	if o.pull == pullAlways && ref.HasName() {
 		if err := pull(); err != nil {
 			return "", err
 		}
 	}
 	req := client.ContainerCreateOptions{Config: spec.Config, HostConfig: spec.Host, NetworkingConfig: spec.Network, Platform: platform, Name: o.name}
 	res, err := c.ContainerCreate(ctx, req)
-	if cerrdefs.IsNotFound(err) && named != nil && o.pull == pullMissing && isMissingImage(err) {
+	if errs.Is(err, errs.NotFound) && ref.HasName() && o.pull == pullMissing && isMissingImage(err) {
 		if !o.quiet {
-			fmt.Fprintf(s.Err, "Unable to find image '%s' locally\n", reference.FamiliarString(named))
+			fmt.Fprintf(s.Err, "Unable to find image '%s' locally\n", ref.WithDefaultTag().Familiar())
 		}
 		if err := pull(); err != nil {
 			return "", err
@@ -187,18 +187,6 @@ func (o *creation) create(ctx context.Context, s *session.Session, spec *create.
 func isMissingImage(err error) bool {
 	text := strings.ToLower(err.Error())
 	return strings.Contains(text, "no such image") || strings.Contains(text, "does not match the specified platform")
-}
-
-// parseImage gives the image's name with a tag; nil if it is an ID.
-func parseImage(ref string) (reference.Named, error) {
-	parsed, err := reference.ParseAnyReference(ref)
-	if err != nil {
-		return nil, err
-	}
-	if named, ok := parsed.(reference.Named); ok {
-		return reference.TagNameOnly(named), nil
-	}
-	return nil, nil
 }
 
 func warnLocalDNS(w io.Writer, servers []netip.Addr) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	containertypes "github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/render"
@@ -26,7 +25,7 @@ func NewDiff(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res, err := c.ContainerDiff(cmd.Context(), args[0], client.ContainerDiffOptions{})
+			res, err := c.ContainerDiff(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -5,12 +5,12 @@ import (
 	"os"
 
 	containertypes "github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/opt"
 	"github.com/gantry-run/gantry/internal/cli/session"
 	"github.com/gantry-run/gantry/internal/cli/stream"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 type execOptions struct {
@@ -77,8 +77,7 @@ func (o *execOptions) run(ctx context.Context, s *session.Session, name string, 
 		return err
 	}
 	if o.detach {
-		_, err := c.ExecStart(ctx, created.ID, client.ExecStartOptions{Detach: true, TTY: o.tty, ConsoleSize: req.ConsoleSize})
-		return err
+		return c.ExecStart(ctx, created.ID, client.ExecStartOptions{Detach: true, TTY: o.tty, ConsoleSize: req.ConsoleSize})
 	}
 	return o.attach(ctx, s, c, created.ID, req)
 }
@@ -86,11 +85,11 @@ func (o *execOptions) run(ctx context.Context, s *session.Session, name string, 
 func (o *execOptions) attach(ctx context.Context, s *session.Session, c *client.Client, id string, req client.ExecCreateOptions) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	res, err := c.ExecAttach(ctx, id, client.ExecAttachOptions{TTY: o.tty, ConsoleSize: req.ConsoleSize})
+	conn, err := c.ExecAttach(ctx, id, client.ExecAttachOptions{TTY: o.tty, ConsoleSize: req.ConsoleSize})
 	if err != nil {
 		return err
 	}
-	at := stream.Attach{Conn: res.HijackedResponse, Out: s.Out, Err: s.Err, TTY: o.tty, DetachKeys: req.DetachKeys}
+	at := stream.Attach{Conn: conn, Out: s.Out, Err: s.Err, TTY: o.tty, DetachKeys: req.DetachKeys}
 	if o.interactive {
 		at.In = s.In
 	}
@@ -105,7 +104,7 @@ func (o *execOptions) attach(ctx context.Context, s *session.Session, c *client.
 		}
 		s.FollowSize(ctx, func(h, w uint) {
 			// A command that has just ended has no terminal to resize.
-			_, _ = c.ExecResize(ctx, id, client.ExecResizeOptions{Height: h, Width: w})
+			_ = c.ExecResize(ctx, id, client.ExecResizeOptions{Height: h, Width: w})
 		})
 	}
 	err = at.Run(ctx)
@@ -113,7 +112,7 @@ func (o *execOptions) attach(ctx context.Context, s *session.Session, c *client.
 	if err != nil {
 		return err
 	}
-	info, err := c.ExecInspect(ctx, id, client.ExecInspectOptions{})
+	info, err := c.ExecInspect(ctx, id)
 	if err != nil {
 		return err
 	}

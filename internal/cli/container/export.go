@@ -1,7 +1,6 @@
 package container
 
 import (
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
@@ -23,7 +22,7 @@ func NewExport(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			body, err := c.ContainerExport(cmd.Context(), args[0], client.ContainerExportOptions{})
+			body, err := c.ContainerExport(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

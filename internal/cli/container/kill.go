@@ -4,10 +4,10 @@ import (
 	"context"
 
 	containertypes "github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // NewKill makes the command "kill".
@@ -20,8 +20,7 @@ func NewKill(s *session.Session) *cobra.Command {
 		Annotations: aliases("container kill", "kill"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return each(cmd.Context(), s, args, func(ctx context.Context, c *client.Client, name string) error {
-				_, err := c.ContainerKill(ctx, name, client.ContainerKillOptions{Signal: signal})
-				return err
+				return c.ContainerKill(ctx, name, client.ContainerKillOptions{Signal: signal})
 			})
 		},
 		ValidArgsFunction: completeNames(s, 0, containertypes.StateRunning, containertypes.StatePaused),

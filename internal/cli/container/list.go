@@ -5,12 +5,12 @@ import (
 	"strings"
 
 	containertypes "github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/opt"
 	"github.com/gantry-run/gantry/internal/cli/render"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 type listOptions struct {

@@ -4,10 +4,10 @@ import (
 	"context"
 
 	containertypes "github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // NewPause makes the command "pause".
@@ -19,8 +19,7 @@ func NewPause(s *session.Session) *cobra.Command {
 		Annotations: aliases("container pause", "pause"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return each(cmd.Context(), s, args, func(ctx context.Context, c *client.Client, name string) error {
-				_, err := c.ContainerPause(ctx, name, client.ContainerPauseOptions{})
-				return err
+				return c.ContainerPause(ctx, name)
 			})
 		},
 		ValidArgsFunction: completeNames(s, 0, containertypes.StateRunning),

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 
-	cerrdefs "github.com/containerd/errdefs"
 	containertypes "github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
+	"github.com/gantry-run/gantry/internal/errs"
 )
 
 // NewRemove makes the command "rm".
@@ -27,8 +27,8 @@ func NewRemove(s *session.Session) *cobra.Command {
 				if name == "" {
 					return errors.New("container name cannot be empty")
 				}
-				_, err := c.ContainerRemove(ctx, name, o)
-				if o.Force && cerrdefs.IsNotFound(err) {
+				err := c.ContainerRemove(ctx, name, o)
+				if o.Force && errs.Is(err, errs.NotFound) {
 					// The wish is fulfilled; Docker says so on stderr and succeeds.
 					return notFound{err}
 				}

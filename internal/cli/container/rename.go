@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // NewRename makes the command "rename".
@@ -28,7 +28,7 @@ func NewRename(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = c.ContainerRename(cmd.Context(), from, client.ContainerRenameOptions{NewName: to})
+			err = c.ContainerRename(cmd.Context(), from, client.ContainerRenameOptions{NewName: to})
 			if err != nil && session.Connect(err) == nil {
 				return fmt.Errorf("%w\nError: failed to rename container named %s", err, from)
 			}

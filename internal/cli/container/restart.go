@@ -3,10 +3,10 @@ package container
 import (
 	"context"
 
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // NewRestart makes the command "restart".
@@ -20,8 +20,7 @@ func NewRestart(s *session.Session) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			timeout := o.seconds(cmd.Flags())
 			return each(cmd.Context(), s, args, func(ctx context.Context, c *client.Client, name string) error {
-				_, err := c.ContainerRestart(ctx, name, client.ContainerRestartOptions{Signal: o.signal, Timeout: timeout})
-				return err
+				return c.ContainerRestart(ctx, name, client.ContainerRestartOptions{Signal: o.signal, Timeout: timeout})
 			})
 		},
 		ValidArgsFunction: completeNames(s, 0),

@@ -8,11 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/distribution/reference"
 	containertypes "github.com/moby/moby/api/types/container"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/gantry-run/gantry/internal/cli/render"
+	"github.com/gantry-run/gantry/internal/reference"
 )
 
 // listRow is a container in a listing; its methods are the placeholders.
@@ -55,17 +55,12 @@ func (r *listRow) Image() string {
 		return short
 	}
 	// name:tag@digest is shown without the digest.
-	ref, err := reference.ParseNormalizedNamed(name)
-	if err != nil {
+	ref, err := reference.Parse(name)
+	if err != nil || ref.Tag == "" || ref.Digest == "" {
 		return name
 	}
-	tagged, isTagged := ref.(reference.NamedTagged)
-	if _, isDigested := ref.(reference.Digested); isTagged && isDigested {
-		if short, err := reference.WithTag(reference.TrimNamed(ref), tagged.Tag()); err == nil {
-			return reference.FamiliarString(short)
-		}
-	}
-	return name
+	ref.Digest = ""
+	return ref.Familiar()
 }
 
 func (r *listRow) Command() string {

@@ -9,12 +9,12 @@ import (
 	"sync"
 
 	containertypes "github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/create"
 	"github.com/gantry-run/gantry/internal/cli/session"
 	"github.com/gantry-run/gantry/internal/cli/stream"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 type runOptions struct {
@@ -138,7 +138,7 @@ func (r *running) run(ctx context.Context) (err error) {
 	}
 	defer r.s.Restore()
 	exit := waitExit(ctx, r.s, r.c, r.id, r.spec.Host.AutoRemove)
-	if _, err := r.c.ContainerStart(ctx, r.id, client.ContainerStartOptions{}); err != nil {
+	if err := r.c.ContainerStart(ctx, r.id, client.ContainerStartOptions{}); err != nil {
 		cancel()
 		r.s.Restore()
 		<-done
@@ -165,8 +165,7 @@ func (r *running) run(ctx context.Context) (err error) {
 // startDetached starts without waiting. A container that fails to start and
 // has --rm removes itself.
 func (r *running) startDetached(ctx context.Context) error {
-	_, err := r.c.ContainerStart(ctx, r.id, client.ContainerStartOptions{})
-	return err
+	return r.c.ContainerStart(ctx, r.id, client.ContainerStartOptions{})
 }
 
 // awaitRemoval lets the daemon finish removing a --rm container whose start failed.
@@ -208,7 +207,7 @@ func attachTo(ctx context.Context, s *session.Session, c *client.Client, id stri
 	if _, err := stream.ParseDetachKeys(a.detachKeys); err != nil {
 		return nil, err
 	}
-	res, err := c.ContainerAttach(ctx, id, client.ContainerAttachOptions{
+	conn, err := c.ContainerAttach(ctx, id, client.ContainerAttachOptions{
 		Stream: true, Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr, DetachKeys: a.detachKeys, Logs: a.logs,
 	})
 	if err != nil {
@@ -216,11 +215,11 @@ func attachTo(ctx context.Context, s *session.Session, c *client.Client, id stri
 	}
 	if a.recheck != nil {
 		if err := a.recheck(); err != nil {
-			res.Close()
+			conn.Close()
 			return nil, err
 		}
 	}
-	at := stream.Attach{Conn: res.HijackedResponse, TTY: a.tty, DetachKeys: a.detachKeys}
+	at := stream.Attach{Conn: conn, TTY: a.tty, DetachKeys: a.detachKeys}
 	if a.stdin {
 		at.In = s.In
 	}
@@ -237,7 +236,7 @@ func attachTo(ctx context.Context, s *session.Session, c *client.Client, id stri
 		}
 		if a.stdin {
 			if err := s.MakeRaw(); err != nil {
-				res.Close()
+				conn.Close()
 				return nil, err
 			}
 		}
@@ -287,11 +286,11 @@ func forward(ctx context.Context, s *session.Session, c *client.Client, id strin
 			return
 		}
 		// A container that is not running any more cannot be told.
-		_, _ = c.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: name})
+		_ = c.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: name})
 	}, giveUp)
 }
 
 func resizeContainer(ctx context.Context, c *client.Client, id string, h, w uint) {
 	// A container that has just exited has no terminal to resize.
-	_, _ = c.ContainerResize(ctx, id, client.ContainerResizeOptions{Height: h, Width: w})
+	_ = c.ContainerResize(ctx, id, client.ContainerResizeOptions{Height: h, Width: w})
 }

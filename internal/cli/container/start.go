@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	containertypes "github.com/moby/moby/api/types/container"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
 	"github.com/gantry-run/gantry/internal/cli/stream"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 type startOptions struct {
@@ -55,7 +55,7 @@ func (o *startOptions) startAll(ctx context.Context, s *session.Session, names [
 	}
 	var failed []string
 	for _, name := range names {
-		_, err := c.ContainerStart(ctx, name, client.ContainerStartOptions{CheckpointID: o.checkpoint, CheckpointDir: o.checkpointDir})
+		err := c.ContainerStart(ctx, name, client.ContainerStartOptions{CheckpointID: o.checkpoint, CheckpointDir: o.checkpointDir})
 		if session.Connect(err) != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (o *startOptions) startAttached(ctx context.Context, s *session.Session, na
 	}
 	defer s.Restore()
 	exit := waitExit(ctx, s, c, info.ID, info.HostConfig != nil && info.HostConfig.AutoRemove)
-	if _, err := c.ContainerStart(ctx, info.ID, client.ContainerStartOptions{CheckpointID: o.checkpoint, CheckpointDir: o.checkpointDir}); err != nil {
+	if err := c.ContainerStart(ctx, info.ID, client.ContainerStartOptions{CheckpointID: o.checkpoint, CheckpointDir: o.checkpointDir}); err != nil {
 		cancel()
 		<-done
 		if info.HostConfig != nil && info.HostConfig.AutoRemove {

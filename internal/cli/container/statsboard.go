@@ -8,9 +8,9 @@ import (
 
 	"github.com/docker/go-units"
 	containertypes "github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 
 	"github.com/gantry-run/gantry/internal/cli/render"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // board holds the latest sample of each container. It owns one goroutine per
@@ -73,15 +73,15 @@ func (b *board) remove(id string) {
 
 func (b *board) collect(ctx context.Context, id string, w *watched) {
 	defer w.once.Do(func() { close(w.first) })
-	res, err := b.c.ContainerStats(ctx, id, client.ContainerStatsOptions{Stream: b.stream, IncludePreviousSample: true})
+	body, err := b.c.ContainerStats(ctx, id, client.ContainerStatsOptions{Stream: b.stream})
 	if err != nil {
 		b.mu.Lock()
 		w.err, w.gone = err, true
 		b.mu.Unlock()
 		return
 	}
-	defer res.Body.Close()
-	dec := json.NewDecoder(res.Body)
+	defer body.Close()
+	dec := json.NewDecoder(body)
 	for {
 		var sample containertypes.StatsResponse
 		if err := dec.Decode(&sample); err != nil {

@@ -4,11 +4,11 @@ import (
 	"context"
 
 	containertypes "github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // stopFlags are what stop and restart share.
@@ -43,8 +43,7 @@ func NewStop(s *session.Session) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			timeout := o.seconds(cmd.Flags())
 			return each(cmd.Context(), s, args, func(ctx context.Context, c *client.Client, name string) error {
-				_, err := c.ContainerStop(ctx, name, client.ContainerStopOptions{Signal: o.signal, Timeout: timeout})
-				return err
+				return c.ContainerStop(ctx, name, client.ContainerStopOptions{Signal: o.signal, Timeout: timeout})
 			})
 		},
 		ValidArgsFunction: completeNames(s, 0, containertypes.StateRunning, containertypes.StatePaused),

@@ -4,10 +4,10 @@ import (
 	"context"
 
 	containertypes "github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // NewUnpause makes the command "unpause".
@@ -19,8 +19,7 @@ func NewUnpause(s *session.Session) *cobra.Command {
 		Annotations: aliases("container unpause", "unpause"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return each(cmd.Context(), s, args, func(ctx context.Context, c *client.Client, name string) error {
-				_, err := c.ContainerUnpause(ctx, name, client.ContainerUnpauseOptions{})
-				return err
+				return c.ContainerUnpause(ctx, name)
 			})
 		},
 		ValidArgsFunction: completeNames(s, 0, containertypes.StatePaused),

@@ -5,12 +5,12 @@ import (
 	"fmt"
 
 	containertypes "github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/create"
 	"github.com/gantry-run/gantry/internal/cli/opt"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 type updateOptions struct {
@@ -79,7 +79,7 @@ func (o *updateOptions) run(cmd *cobra.Command, s *session.Session, names []stri
 	}
 	var errs []error
 	for _, name := range names {
-		out, err := c.ContainerUpdate(cmd.Context(), name, client.ContainerUpdateOptions{Resources: &res, RestartPolicy: &policy})
+		out, err := c.ContainerUpdate(cmd.Context(), name, client.ContainerUpdateOptions{Resources: res, RestartPolicy: policy})
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -6,11 +6,11 @@ import (
 	"time"
 
 	imagetypes "github.com/moby/moby/api/types/image"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/render"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // NewHistory makes the command "history".
@@ -27,15 +27,13 @@ func NewHistory(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var opts []client.ImageHistoryOption
+			var opts client.ImageHistoryOptions
 			if platform != "" {
-				p, err := ParsePlatform(platform)
-				if err != nil {
+				if opts.Platform, err = ParsePlatform(platform); err != nil {
 					return err
 				}
-				opts = append(opts, client.ImageHistoryWithPlatform(*p))
 			}
-			res, err := c.ImageHistory(cmd.Context(), args[0], opts...)
+			res, err := c.ImageHistory(cmd.Context(), args[0], opts)
 			if err != nil {
 				return err
 			}

@@ -1,13 +1,11 @@
 package image
 
 import (
-	"bytes"
-
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/render"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 func newInspect(s *session.Session) *cobra.Command {
@@ -21,16 +19,14 @@ func newInspect(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var opts []client.ImageInspectOption
+			var opts client.ImageInspectOptions
 			if platform != "" {
-				p, err := ParsePlatform(platform)
-				if err != nil {
+				if opts.Platform, err = ParsePlatform(platform); err != nil {
 					return err
 				}
-				opts = append(opts, client.ImageInspectWithPlatform(p))
 			}
 			return s.Inspect(format, args, func(name string) (render.Document, error) {
-				return Document(cmd, c, name, opts...)
+				return Document(cmd, c, name, opts)
 			})
 		},
 		ValidArgsFunction: completeImages(s, 0),
@@ -41,8 +37,7 @@ func newInspect(s *session.Session) *cobra.Command {
 }
 
 // Document inspects an image.
-func Document(cmd *cobra.Command, c *client.Client, name string, opts ...client.ImageInspectOption) (render.Document, error) {
-	var raw bytes.Buffer
-	res, err := c.ImageInspect(cmd.Context(), name, append(opts, client.ImageInspectWithRawResponse(&raw))...)
-	return render.Document{Typed: &res.InspectResponse, Raw: raw.Bytes()}, err
+func Document(cmd *cobra.Command, c *client.Client, name string, opts client.ImageInspectOptions) (render.Document, error) {
+	res, err := c.ImageInspect(cmd.Context(), name, opts)
+	return render.Document{Typed: &res.Image, Raw: res.Raw}, err
 }

@@ -6,14 +6,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/distribution/reference"
 	imagetypes "github.com/moby/moby/api/types/image"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/opt"
 	"github.com/gantry-run/gantry/internal/cli/render"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
+	"github.com/gantry-run/gantry/internal/reference"
 )
 
 type listOptions struct {
@@ -122,21 +122,17 @@ func namesOf(img *imagetypes.Summary, digests bool) []imageName {
 		}
 	}
 	for _, ref := range img.RepoTags {
-		if named, err := reference.ParseNormalizedNamed(ref); err == nil {
-			if tagged, ok := named.(reference.NamedTagged); ok {
-				repo := reference.FamiliarName(named)
-				seen(repo)
-				tags[repo] = append(tags[repo], tagged.Tag())
-			}
+		if r, err := reference.Parse(ref); err == nil && r.Tag != "" {
+			repo := r.FamiliarName()
+			seen(repo)
+			tags[repo] = append(tags[repo], r.Tag)
 		}
 	}
 	for _, ref := range img.RepoDigests {
-		if named, err := reference.ParseNormalizedNamed(ref); err == nil {
-			if d, ok := named.(reference.Canonical); ok {
-				repo := reference.FamiliarName(named)
-				seen(repo)
-				sums[repo] = append(sums[repo], d.Digest().String())
-			}
+		if r, err := reference.Parse(ref); err == nil && r.Digest != "" {
+			repo := r.FamiliarName()
+			seen(repo)
+			sums[repo] = append(sums[repo], r.Digest)
 		}
 	}
 	var out []imageName

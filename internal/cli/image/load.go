@@ -5,11 +5,11 @@ import (
 	"io"
 	"os"
 
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/opt"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // NewLoad makes the command "load".
@@ -28,22 +28,15 @@ func NewLoad(s *session.Session) *cobra.Command {
 				return err
 			}
 			defer in.Close()
-			opts := []client.ImageLoadOption{}
-			if quiet || !s.OutIsTerminal() {
-				opts = append(opts, client.ImageLoadWithQuiet(true))
-			}
-			if len(platforms.Values) > 0 {
-				list, err := parsePlatforms(platforms.Values)
-				if err != nil {
-					return err
-				}
-				opts = append(opts, client.ImageLoadWithPlatforms(list...))
+			opts := client.ImageLoadOptions{Quiet: quiet || !s.OutIsTerminal()}
+			if opts.Platforms, err = parsePlatforms(platforms.Values); err != nil {
+				return err
 			}
 			c, err := s.Client()
 			if err != nil {
 				return err
 			}
-			res, err := c.ImageLoad(cmd.Context(), in, opts...)
+			res, err := c.ImageLoad(cmd.Context(), in, opts)
 			if err != nil {
 				return err
 			}

@@ -7,8 +7,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/distribution/reference"
-	"github.com/moby/moby/client"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
@@ -16,6 +14,8 @@ import (
 	"github.com/gantry-run/gantry/internal/cli/render"
 	"github.com/gantry-run/gantry/internal/cli/session"
 	"github.com/gantry-run/gantry/internal/cli/stream"
+	"github.com/gantry-run/gantry/internal/client"
+	"github.com/gantry-run/gantry/internal/reference"
 )
 
 // NewPull makes the command "pull".
@@ -28,14 +28,14 @@ func NewPull(s *session.Session) *cobra.Command {
 		Annotations: aliases("image pull", "pull"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.Ref, r.Out = args[0], s.Out
-			named, err := r.name(s)
+			ref, err := completeName(s, r.Ref, r.All, r.Quiet)
 			if err != nil {
 				return err
 			}
 			if err := Pull(cmd.Context(), s, r); err != nil {
 				return err
 			}
-			fmt.Fprintln(s.Out, named)
+			fmt.Fprintln(s.Out, ref)
 			return nil
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -59,27 +59,27 @@ type PullRequest struct {
 
 }
 
-// name checks the reference and gives the canonical name to print. It tells
-// the user when the tag is assumed.
-func (r *PullRequest) name(s *session.Session) (string, error) {
-	named, err := reference.ParseNormalizedNamed(r.Ref)
+// completeName reads the name of an image to pull or push. Unless all tags are
+// meant it gets one, and the user is told when it is assumed.
+func completeName(s *session.Session, name string, allTags, quiet bool) (reference.Ref, error) {
+	ref, err := reference.Parse(name)
 	switch {
 	case err != nil:
-		return "", err
-	case r.All && !reference.IsNameOnly(named):
-		return "", errors.New("tag can't be used with --all-tags/-a")
-	case !r.All && reference.IsNameOnly(named):
-		named = reference.TagNameOnly(named)
-		if tagged, ok := named.(reference.Tagged); ok && !r.Quiet {
-			fmt.Fprintf(s.Out, "Using default tag: %s\n", tagged.Tag())
+		return ref, err
+	case allTags && !ref.IsNameOnly():
+		return ref, errors.New("tag can't be used with --all-tags/-a")
+	case !allTags && ref.IsNameOnly():
+		ref = ref.WithDefaultTag()
+		if !quiet {
+			fmt.Fprintf(s.Out, "Using default tag: %s\n", ref.Tag)
 		}
 	}
-	return named.String(), nil
+	return ref, nil
 }
 
 // Pull gets an image with the user's credentials and shows the progress.
 func Pull(ctx context.Context, s *session.Session, r PullRequest) error {
-	named, err := reference.ParseNormalizedNamed(r.Ref)
+	ref, err := reference.Parse(r.Ref)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func Pull(ctx context.Context, s *session.Session, r PullRequest) error {
 		}
 		platforms = append(platforms, *p)
 	}
-	auth, err := authFor(s, named)
+	auth, err := authFor(s, ref)
 	if err != nil {
 		return err
 	}
@@ -112,8 +112,8 @@ func Pull(ctx context.Context, s *session.Session, r PullRequest) error {
 }
 
 // authFor gives the encoded credentials of the registry that a name lies in.
-func authFor(s *session.Session, named reference.Named) (string, error) {
-	a, err := credential.Get(s.Config(), credential.ServerOf(reference.Domain(named)))
+func authFor(s *session.Session, ref reference.Ref) (string, error) {
+	a, err := credential.Get(s.Config(), credential.ServerOf(ref.Domain))
 	if err != nil {
 		return "", err
 	}

@@ -2,16 +2,14 @@ package image
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 
-	"github.com/distribution/reference"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // NewPush makes the command "push".
@@ -24,17 +22,9 @@ func NewPush(s *session.Session) *cobra.Command {
 		Args:        session.ExactArgs(1),
 		Annotations: aliases("image push", "push"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			named, err := reference.ParseNormalizedNamed(args[0])
-			switch {
-			case err != nil:
+			ref, err := completeName(s, args[0], all, quiet)
+			if err != nil {
 				return err
-			case all && !reference.IsNameOnly(named):
-				return errors.New("tag can't be used with --all-tags/-a")
-			case !all && reference.IsNameOnly(named):
-				named = reference.TagNameOnly(named)
-				if tagged, ok := named.(reference.Tagged); ok && !quiet {
-					fmt.Fprintf(s.Out, "Using default tag: %s\n", tagged.Tag())
-				}
 			}
 			opts := client.ImagePushOptions{All: all}
 			if platform != "" {
@@ -42,14 +32,14 @@ func NewPush(s *session.Session) *cobra.Command {
 					return err
 				}
 			}
-			if opts.RegistryAuth, err = authFor(s, named); err != nil {
+			if opts.RegistryAuth, err = authFor(s, ref); err != nil {
 				return err
 			}
 			c, err := s.Client()
 			if err != nil {
 				return err
 			}
-			res, err := c.ImagePush(cmd.Context(), reference.FamiliarString(named), opts)
+			res, err := c.ImagePush(cmd.Context(), ref.Familiar(), opts)
 			if err != nil {
 				return err
 			}
@@ -59,7 +49,7 @@ func NewPush(s *session.Session) *cobra.Command {
 				if err := p.Copy(res); err != nil {
 					return err
 				}
-				fmt.Fprintln(s.Out, named.String())
+				fmt.Fprintln(s.Out, ref)
 				return nil
 			}
 			p := progress(s.Out)

@@ -3,12 +3,12 @@ package image
 import (
 	"fmt"
 
-	cerrdefs "github.com/containerd/errdefs"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/opt"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
+	"github.com/gantry-run/gantry/internal/errs"
 )
 
 // NewRemove makes the command "rmi", or "rm" below the noun.
@@ -29,13 +29,13 @@ func NewRemove(s *session.Session, name string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var errs []error
+			var failed []error
 			fatal := false
 			for _, img := range args {
 				res, err := c.ImageRemove(cmd.Context(), img, client.ImageRemoveOptions{Force: force, PruneChildren: !noPrune, Platforms: list})
 				if err != nil {
-					fatal = fatal || !cerrdefs.IsNotFound(err)
-					errs = append(errs, err)
+					fatal = fatal || !errs.Is(err, errs.NotFound)
+					failed = append(failed, err)
 					continue
 				}
 				for _, d := range res.Items {
@@ -46,7 +46,7 @@ func NewRemove(s *session.Session, name string) *cobra.Command {
 					}
 				}
 			}
-			err = session.Join(errs)
+			err = session.Join(failed)
 			if err != nil && force && !fatal {
 				fmt.Fprintln(s.Err, err)
 				return nil

@@ -1,11 +1,11 @@
 package image
 
 import (
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/opt"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // NewSave makes the command "save".
@@ -21,19 +21,15 @@ func NewSave(s *session.Session) *cobra.Command {
 			if err := s.CheckArchiveOutput(output, "failed to save image"); err != nil {
 				return err
 			}
-			var opts []client.ImageSaveOption
-			if len(platforms.Values) > 0 {
-				list, err := parsePlatforms(platforms.Values)
-				if err != nil {
-					return err
-				}
-				opts = append(opts, client.ImageSaveWithPlatforms(list...))
+			list, err := parsePlatforms(platforms.Values)
+			if err != nil {
+				return err
 			}
 			c, err := s.Client()
 			if err != nil {
 				return err
 			}
-			body, err := c.ImageSave(cmd.Context(), args, opts...)
+			body, err := c.ImageSave(cmd.Context(), args, client.ImageSaveOptions{Platforms: list})
 			if err != nil {
 				return err
 			}

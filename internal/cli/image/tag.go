@@ -1,10 +1,10 @@
 package image
 
 import (
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // NewTag makes the command "tag".
@@ -19,8 +19,7 @@ func NewTag(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = c.ImageTag(cmd.Context(), client.ImageTagOptions{Source: args[0], Target: args[1]})
-			return err
+			return c.ImageTag(cmd.Context(), client.ImageTagOptions{Source: args[0], Target: args[1]})
 		},
 		ValidArgsFunction: completeImages(s, 2),
 	}

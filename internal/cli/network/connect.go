@@ -4,11 +4,11 @@ import (
 	"net/netip"
 
 	networktypes "github.com/moby/moby/api/types/network"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/opt"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 type connectOptions struct {
@@ -32,8 +32,7 @@ func newConnect(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = c.NetworkConnect(cmd.Context(), args[0], client.NetworkConnectOptions{Container: args[1], EndpointConfig: ep})
-			return err
+			return c.NetworkConnect(cmd.Context(), args[0], client.NetworkConnectOptions{Container: args[1], EndpointConfig: ep})
 		},
 		ValidArgsFunction: complete(s, 1),
 	}

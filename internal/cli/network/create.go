@@ -6,12 +6,12 @@ import (
 	"strings"
 
 	networktypes "github.com/moby/moby/api/types/network"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/gantry-run/gantry/internal/cli/opt"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 type createOptions struct {

@@ -1,10 +1,10 @@
 package network
 
 import (
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 func newDisconnect(s *session.Session) *cobra.Command {
@@ -18,8 +18,7 @@ func newDisconnect(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = c.NetworkDisconnect(cmd.Context(), args[0], client.NetworkDisconnectOptions{Container: args[1], Force: force})
-			return err
+			return c.NetworkDisconnect(cmd.Context(), args[0], client.NetworkDisconnectOptions{Container: args[1], Force: force})
 		},
 		ValidArgsFunction: complete(s, 1),
 	}

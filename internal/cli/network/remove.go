@@ -3,11 +3,10 @@ package network
 import (
 	"fmt"
 
-	cerrdefs "github.com/containerd/errdefs"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/errs"
 )
 
 func newRemove(s *session.Session) *cobra.Command {
@@ -25,11 +24,11 @@ func newRemove(s *session.Session) *cobra.Command {
 			}
 			failed := false
 			for _, name := range args {
-				_, err := c.NetworkRemove(cmd.Context(), name, client.NetworkRemoveOptions{})
+				err := c.NetworkRemove(cmd.Context(), name)
 				if session.Connect(err) != nil {
 					return err
 				}
-				if force && cerrdefs.IsNotFound(err) {
+				if force && errs.Is(err, errs.NotFound) {
 					continue
 				}
 				if err != nil {

@@ -15,7 +15,8 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
-	"github.com/moby/moby/client"
+
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // List collects a repeatable flag. Check, if set, validates and may normalize

@@ -10,11 +10,11 @@ import (
 	"strings"
 
 	apiregistry "github.com/moby/moby/api/types/registry"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/credential"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 type loginOptions struct {
@@ -108,15 +108,12 @@ func (o *loginOptions) tryKnown(ctx context.Context, s *session.Session, c *clie
 }
 
 func finish(ctx context.Context, s *session.Session, c *client.Client, a apiregistry.AuthConfig) error {
-	res, err := c.RegistryLogin(ctx, client.RegistryLoginOptions{
-		Username: a.Username, Password: a.Password, ServerAddress: a.ServerAddress,
-		IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken,
-	})
+	answer, err := c.RegistryLogin(ctx, a)
 	if err != nil {
 		return err
 	}
-	if res.Auth.IdentityToken != "" {
-		a.Password, a.IdentityToken = "", res.Auth.IdentityToken
+	if answer.IdentityToken != "" {
+		a.Password, a.IdentityToken = "", answer.IdentityToken
 	}
 	plain, err := credential.Store(s.Config(), a)
 	if err != nil {
@@ -127,8 +124,8 @@ func finish(ctx context.Context, s *session.Session, c *client.Client, a apiregi
 			"Configure a credential helper to remove this warning. See\n"+
 			"https://docs.docker.com/go/credential-store/\n\n", plain)
 	}
-	if res.Auth.Status != "" {
-		fmt.Fprintln(s.Out, res.Auth.Status)
+	if answer.Status != "" {
+		fmt.Fprintln(s.Out, answer.Status)
 	}
 	return nil
 }

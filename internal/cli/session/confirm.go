@@ -6,7 +6,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/moby/moby/client"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // ErrCancelled says that the user did not confirm: silent, and no failure.

@@ -7,16 +7,15 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"strings"
 	"syscall"
 
 	"github.com/docker/go-connections/tlsconfig"
-	"github.com/moby/moby/client"
 
 	"github.com/gantry-run/gantry/internal/cli/daemon/process"
 	"github.com/gantry-run/gantry/internal/cli/stream"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // ConnectError says that no daemon answers, in words for the user.
@@ -43,32 +42,23 @@ func (e *ConnectError) Error() string {
 // connect makes the client. The dialer is ours for local sockets, so that a
 // missing daemon can be offered to be started, once, before the request fails.
 func (s *Session) connect(ep Endpoint) (*client.Client, error) {
-	opts := []client.Opt{client.WithAPIVersionFromEnv(), client.WithUserAgent("Gantry-Client/" + s.Build.Version + " (linux)")}
-	if h := s.Config().HTTPHeaders; len(h) > 0 {
-		opts = append(opts, client.WithHTTPHeaders(h))
+	o := client.Options{
+		APIVersion: os.Getenv("DOCKER_API_VERSION"),
+		UserAgent:  "Gantry-Client/" + s.Build.Version + " (linux)",
+		Headers:    s.Config().HTTPHeaders,
 	}
-	proto, addr, _ := strings.Cut(ep.Host, "://")
-	switch proto {
-	case "unix":
-		opts = append(opts, client.WithHost(ep.Host), client.WithDialContext(func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return s.dialUnix(ctx, ep.Host, addr)
-		}))
-	case "tcp":
-		if ep.TLS {
-			hc, err := tlsClient(ep)
-			if err != nil {
-				return nil, err
-			}
-			opts = append(opts, client.WithHTTPClient(hc))
+	if path, ok := strings.CutPrefix(ep.Host, "unix://"); ok {
+		o.Dial = func(ctx context.Context) (net.Conn, error) { return s.dialUnix(ctx, ep.Host, path) }
+	} else if ep.TLS {
+		var err error
+		if o.TLS, err = tlsConfig(ep); err != nil {
+			return nil, err
 		}
-		opts = append(opts, client.WithHost(ep.Host))
-	default:
-		return nil, fmt.Errorf("unable to connect to %s: protocol %q is not supported", ep.Host, proto)
 	}
-	return client.New(opts...)
+	return client.New(ep.Host, o)
 }
 
-func tlsClient(ep Endpoint) (*http.Client, error) {
+func tlsConfig(ep Endpoint) (*tls.Config, error) {
 	cfg, err := tlsconfig.Client(tlsconfig.Options{
 		CAFile: ep.CA, CertFile: ep.Cert, KeyFile: ep.Key,
 		InsecureSkipVerify: !ep.Verify, MinVersion: tls.VersionTLS12, ExclusiveRootPools: ep.CA != "",
@@ -76,7 +66,7 @@ func tlsClient(ep Endpoint) (*http.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up TLS for %s: %w", ep.Host, err)
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: cfg}, CheckRedirect: client.CheckRedirect}, nil
+	return cfg, nil
 }
 
 func (s *Session) dialUnix(ctx context.Context, host, path string) (net.Conn, error) {

@@ -12,10 +12,9 @@ import (
 	"os"
 	"sync"
 
-	"github.com/moby/moby/client"
-
 	"github.com/gantry-run/gantry/internal/cli/config"
 	"github.com/gantry-run/gantry/internal/cli/stream"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // Build describes the program.

@@ -2,7 +2,6 @@ package session
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -11,10 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/moby/moby/client"
 	"github.com/spf13/pflag"
 
 	"github.com/gantry-run/gantry/internal/cli/stream"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 func newTestSession(t *testing.T, args ...string) *Session {
@@ -121,7 +120,7 @@ func TestConnectErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err = c.Ping(context.Background(), client.PingOptions{}); Connect(err) == nil {
+	if _, err = c.Info(t.Context()); Connect(err) == nil {
 		t.Errorf("stale socket: %v", err)
 	}
 }

@@ -7,8 +7,9 @@ import (
 	"io"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
-	"github.com/moby/moby/client"
 	"github.com/moby/term"
+
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // ErrDetached says that the user typed the detach keys.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/moby/moby/client"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // pair is a unix connection with a half-close, as the daemon's is.

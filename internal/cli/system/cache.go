@@ -9,9 +9,9 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/build"
-	"github.com/moby/moby/client"
 
 	"github.com/gantry-run/gantry/internal/cli/render"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 func writeCache(w io.Writer, du *client.DiskUsageResult) error {

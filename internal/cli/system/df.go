@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/container"
@@ -13,6 +12,7 @@ import (
 	"github.com/gantry-run/gantry/internal/cli/render"
 	"github.com/gantry-run/gantry/internal/cli/session"
 	"github.com/gantry-run/gantry/internal/cli/volume"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 func newDiskUsage(s *session.Session) *cobra.Command {
@@ -37,9 +37,7 @@ func showDiskUsage(ctx context.Context, s *session.Session, format string, verbo
 	if err != nil {
 		return err
 	}
-	du, err := c.DiskUsage(ctx, client.DiskUsageOptions{
-		Containers: true, Images: true, BuildCache: true, Volumes: true, Verbose: verbose,
-	})
+	du, err := c.DiskUsage(ctx, client.DiskUsageOptions{Verbose: verbose})
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,10 @@ package system
 import (
 	"io"
 
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // newDialStdio makes the hidden command that joins stdin and stdout with the
@@ -22,7 +22,7 @@ func newDialStdio(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			conn, err := c.Dialer()(cmd.Context())
+			conn, err := c.Dial(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -11,7 +11,6 @@ import (
 	"github.com/docker/go-units"
 	apiregistry "github.com/moby/moby/api/types/registry"
 	apisystem "github.com/moby/moby/api/types/system"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/credential"
@@ -60,9 +59,9 @@ func showInfo(ctx context.Context, s *session.Session, format string) error {
 	if err != nil {
 		return err
 	}
-	res, serverErr := c.Info(ctx, client.InfoOptions{})
+	server, serverErr := c.Info(ctx)
 	if serverErr == nil {
-		in.Info = &res.Info
+		in.Info = &server
 	} else {
 		in.ServerErrors = []string{serverErr.Error()}
 	}

@@ -5,13 +5,13 @@ import (
 	"slices"
 	"strings"
 
-	cerrdefs "github.com/containerd/errdefs"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/image"
 	"github.com/gantry-run/gantry/internal/cli/render"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
+	"github.com/gantry-run/gantry/internal/errs"
 )
 
 // The kinds that --type takes.
@@ -83,13 +83,13 @@ func (f *finder) find(name string) (render.Document, error) {
 			r, err := f.c.ContainerInspect(ctx, name, client.ContainerInspectOptions{Size: f.size})
 			return render.Document{Typed: &r.Container, Raw: r.Raw}, err
 		}},
-		{kindImage, func() (render.Document, error) { return image.Document(f.cmd, f.c, name) }},
+		{kindImage, func() (render.Document, error) { return image.Document(f.cmd, f.c, name, client.ImageInspectOptions{}) }},
 		{kindNetwork, func() (render.Document, error) {
 			r, err := f.c.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
 			return render.Document{Typed: &r.Network, Raw: r.Raw}, err
 		}},
 		{kindVolume, func() (render.Document, error) {
-			r, err := f.c.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
+			r, err := f.c.VolumeInspect(ctx, name)
 			return render.Document{Typed: &r.Volume, Raw: r.Raw}, err
 		}},
 	}
@@ -98,7 +98,7 @@ func (f *finder) find(name string) (render.Document, error) {
 			continue
 		}
 		doc, err := l.get()
-		if err == nil || f.kind != "" || !cerrdefs.IsNotFound(err) && !cerrdefs.IsInvalidArgument(err) {
+		if err == nil || f.kind != "" || !errs.Is(err, errs.NotFound) && !errs.Is(err, errs.InvalidArgument) {
 			return doc, err
 		}
 	}
@@ -113,28 +113,28 @@ func (f *finder) findSwarm(name string) (render.Document, error) {
 		get  func() (render.Document, error)
 	}{
 		{"service", func() (render.Document, error) {
-			r, err := f.c.ServiceInspect(ctx, name, client.ServiceInspectOptions{})
-			return render.Document{Typed: &r.Service, Raw: r.Raw}, err
+			r, err := f.c.ServiceInspect(ctx, name)
+			return render.Document{Typed: &r.Value, Raw: r.Raw}, err
 		}},
 		{"task", func() (render.Document, error) {
-			r, err := f.c.TaskInspect(ctx, name, client.TaskInspectOptions{})
-			return render.Document{Typed: &r.Task, Raw: r.Raw}, err
+			r, err := f.c.TaskInspect(ctx, name)
+			return render.Document{Typed: &r.Value, Raw: r.Raw}, err
 		}},
 		{"node", func() (render.Document, error) {
-			r, err := f.c.NodeInspect(ctx, name, client.NodeInspectOptions{})
-			return render.Document{Typed: &r.Node, Raw: r.Raw}, err
+			r, err := f.c.NodeInspect(ctx, name)
+			return render.Document{Typed: &r.Value, Raw: r.Raw}, err
 		}},
 		{"plugin", func() (render.Document, error) {
-			r, err := f.c.PluginInspect(ctx, name, client.PluginInspectOptions{})
-			return render.Document{Typed: &r.Plugin, Raw: r.Raw}, err
+			r, err := f.c.PluginInspect(ctx, name)
+			return render.Document{Typed: &r.Value, Raw: r.Raw}, err
 		}},
 		{"secret", func() (render.Document, error) {
-			r, err := f.c.SecretInspect(ctx, name, client.SecretInspectOptions{})
-			return render.Document{Typed: &r.Secret, Raw: r.Raw}, err
+			r, err := f.c.SecretInspect(ctx, name)
+			return render.Document{Typed: &r.Value, Raw: r.Raw}, err
 		}},
 		{"config", func() (render.Document, error) {
-			r, err := f.c.ConfigInspect(ctx, name, client.ConfigInspectOptions{})
-			return render.Document{Typed: &r.Config, Raw: r.Raw}, err
+			r, err := f.c.ConfigInspect(ctx, name)
+			return render.Document{Typed: &r.Value, Raw: r.Raw}, err
 		}},
 	}
 	for _, l := range lookups {

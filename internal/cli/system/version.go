@@ -13,11 +13,11 @@ import (
 	"time"
 
 	apisystem "github.com/moby/moby/api/types/system"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/render"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 // clientVersion is what a template finds below .Client.
@@ -72,9 +72,10 @@ func showVersion(ctx context.Context, s *session.Session, format string) error {
 	if err != nil {
 		return err
 	}
-	res, serverErr := c.ServerVersion(ctx, client.ServerVersionOptions{})
+	server, serverErr := c.ServerVersion(ctx)
 	if serverErr == nil {
-		v.Server = serverVersion(res)
+		addEngine(&server)
+		v.Server = &server
 		v.Client.APIVersion = c.ClientVersion()
 	}
 	if format != "" {
@@ -95,27 +96,17 @@ func showVersion(ctx context.Context, s *session.Session, format string) error {
 	return serverErr
 }
 
-// serverVersion puts back into place what the client library leaves only in
-// the engine's details.
-func serverVersion(r client.ServerVersionResult) *apisystem.VersionResponse {
-	v := &apisystem.VersionResponse{
-		Platform: apisystem.PlatformInfo{Name: r.Platform.Name}, Version: r.Version, APIVersion: r.APIVersion,
-		MinAPIVersion: r.MinAPIVersion, Os: r.Os, Arch: r.Arch, Components: r.Components,
-		//lint:ignore SA1019 It is still shown
-		Experimental: r.Experimental,
+// addEngine adds the engine to a list of components that lacks it: older
+// daemons have no such list.
+func addEngine(v *apisystem.VersionResponse) {
+	if slices.ContainsFunc(v.Components, func(c apisystem.ComponentVersion) bool { return c.Name == engineName }) {
+		return
 	}
-	for _, c := range r.Components {
-		if c.Name == engineName {
-			v.GitCommit, v.GoVersion = c.Details["GitCommit"], c.Details["GoVersion"]
-			v.KernelVersion, v.BuildTime = c.Details["KernelVersion"], c.Details["BuildTime"]
-		}
-	}
-	if !slices.ContainsFunc(v.Components, func(c apisystem.ComponentVersion) bool { return c.Name == engineName }) {
-		v.Components = append([]apisystem.ComponentVersion{{Name: engineName, Version: v.Version, Details: map[string]string{
-			"ApiVersion": v.APIVersion, "MinAPIVersion": v.MinAPIVersion, "Os": v.Os, "Arch": v.Arch,
-		}}}, v.Components...)
-	}
-	return v
+	engine := apisystem.ComponentVersion{Name: engineName, Version: v.Version, Details: map[string]string{
+		"ApiVersion": v.APIVersion, "MinAPIVersion": v.MinAPIVersion, "Os": v.Os, "Arch": v.Arch,
+		"GitCommit": v.GitCommit, "GoVersion": v.GoVersion, "BuildTime": v.BuildTime,
+	}}
+	v.Components = append([]apisystem.ComponentVersion{engine}, v.Components...)
 }
 
 const engineName = "Engine"

@@ -1,7 +1,6 @@
 package volume
 
 import (
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/render"
@@ -20,7 +19,7 @@ func newInspect(s *session.Session) *cobra.Command {
 				return err
 			}
 			return s.Inspect(format, args, func(name string) (render.Document, error) {
-				res, err := c.VolumeInspect(cmd.Context(), name, client.VolumeInspectOptions{})
+				res, err := c.VolumeInspect(cmd.Context(), name)
 				return render.Document{Typed: &res.Volume, Raw: res.Raw}, err
 			})
 		},

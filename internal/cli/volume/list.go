@@ -4,12 +4,12 @@ import (
 	"slices"
 
 	volumetypes "github.com/moby/moby/api/types/volume"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/opt"
 	"github.com/gantry-run/gantry/internal/cli/render"
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 func newList(s *session.Session) *cobra.Command {

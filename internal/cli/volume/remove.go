@@ -3,10 +3,10 @@ package volume
 import (
 	"fmt"
 
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
+	"github.com/gantry-run/gantry/internal/client"
 )
 
 func newRemove(s *session.Session) *cobra.Command {
@@ -24,7 +24,7 @@ func newRemove(s *session.Session) *cobra.Command {
 			}
 			var errs []error
 			for _, name := range args {
-				_, err := c.VolumeRemove(cmd.Context(), name, client.VolumeRemoveOptions{Force: force})
+				err := c.VolumeRemove(cmd.Context(), name, client.VolumeRemoveOptions{Force: force})
 				if err != nil {
 					errs = append(errs, err)
 					continue
