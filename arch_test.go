@@ -44,7 +44,7 @@ var edges = map[string]string{
 	// engine is the contract between httpapi and the domains, which do not know each other.
 	"engine":      "",
 	"httpapi":     "engine errs",
-	"container":   "archive atomicfile cleanup engine errs linux/mount linux/ns logstream seccompprofile supervisor/wire",
+	"container":   "archive atomicfile cleanup engine errs linux/mount linux/ns logship logstream seccompprofile supervisor/wire",
 	"archive":     "compression errs linux/fd linux/mount",
 	"compression": "errs",
 	"image":       "cleanup compression engine errs registry",
@@ -53,6 +53,7 @@ var edges = map[string]string{
 	"volume":      "atomicfile cleanup engine errs linux/mount",
 	"event":       "engine errs",
 	"logstream":   "",
+	"logship":     "atomicfile errs logstream",
 	"config":      "cleanup errs",
 
 	"supervisor":        "atomicfile cleanup errs linux/ns logstream/jsonfile oci",
@@ -69,9 +70,10 @@ var edges = map[string]string{
 
 	"atomicfile": "", "cleanup": "", "errs": "", "testenv": "", "testimage": "", "version": "",
 
-	"tools":    "testimage",
-	"test/e2e": "",
-	"bench":    "testimage",
+	"tools":         "testimage",
+	"test/e2e":      "",
+	"test/runtimes": "",
+	"bench":         "testimage",
 }
 
 // bans lists what a binary must not carry, and why.

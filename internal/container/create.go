@@ -284,7 +284,7 @@ func (s *Service) withDefaults(in *container.HostConfig) *container.HostConfig {
 		}
 	}
 	if h.LogConfig.Type == "" {
-		h.LogConfig.Type = "json-file"
+		h.LogConfig.Type = logJSON
 	}
 	if h.LogConfig.Config == nil {
 		h.LogConfig.Config = map[string]string{}

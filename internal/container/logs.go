@@ -20,7 +20,7 @@ func (s *Service) Logs(ctx context.Context, id string, o engine.ContainerLogs, o
 		return errs.New(errs.InvalidArgument, "Bad parameters: you must choose at least one stream")
 	}
 	r := c.view()
-	path := s.logPath(&r)
+	path := s.logFile(&r)
 	if path == "" {
 		return errs.New(errs.Unsupported, "configured logging driver does not support reading")
 	}

@@ -50,9 +50,11 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	}
 	s.tasks.Go(func() { s.watch(next) })
 	for _, c := range s.all() {
-		if exited := c.ended(); exited != nil {
+		exited := c.ended()
+		if exited != nil {
 			s.watchHealth(c, exited)
 		}
+		s.shipLog(c, exited)
 	}
 	s.settle(live)
 	return s, nil

@@ -126,6 +126,7 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	c.trimParked()
 	c.mu.Unlock()
 	s.watchHealth(c, exited)
+	s.shipLog(c, exited)
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/sys/signal"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/logship"
 )
 
 // minMemory is the smallest memory limit Docker accepts, in bytes.
@@ -157,20 +158,31 @@ func validateSecurity(_ *container.Config, h *container.HostConfig) error {
 	return err
 }
 
-// logOptions are those that json-file takes.
-var logOptions = []string{"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"}
+// logOptions are those that the drivers with a log of their own take.
+var logOptions = map[string][]string{
+	logJSON:  {"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"},
+	logLocal: {"max-size", "max-file", "compress", "mode", "max-buffer-size"},
+}
+
+// notDrivers are drivers of Docker's that Gantry does not have.
+var notDrivers = []string{"awslogs", "gcplogs", "etwlogs"}
 
 func validateLog(_ *container.Config, h *container.HostConfig) error {
-	switch h.LogConfig.Type {
-	case "none":
+	kind := h.LogConfig.Type
+	known, own := logOptions[kind]
+	switch {
+	case kind == logNone:
 		return nil
-	case "json-file":
-	default:
-		return errs.New(errs.InvalidArgument, "logger: no log driver named '%s' is registered", h.LogConfig.Type)
+	case slices.Contains(notDrivers, kind):
+		return errs.New(errs.InvalidArgument, "logger: the log driver '%s' is not supported: an agent that fluentd, syslog or gelf sends to can pass the lines on", kind)
+	case !own:
+		if err := logship.Validate(kind, h.LogConfig.Config); err != nil {
+			return err
+		}
 	}
 	for k := range h.LogConfig.Config {
-		if !slices.Contains(logOptions, k) {
-			return errs.New(errs.InvalidArgument, "unknown log opt '%s' for %s log driver", k, h.LogConfig.Type)
+		if own && !slices.Contains(known, k) {
+			return errs.New(errs.InvalidArgument, "unknown log opt '%s' for %s log driver", k, kind)
 		}
 	}
 	_, err := logSettings(h.LogConfig)

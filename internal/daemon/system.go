@@ -18,6 +18,7 @@ import (
 	volumetypes "github.com/moby/moby/api/types/volume"
 	"golang.org/x/sys/unix"
 
+	containers "github.com/gantry-run/gantry/internal/container"
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/version"
 )
@@ -44,7 +45,7 @@ func (s systemService) Info(ctx context.Context) (system.Info, error) {
 		Images: len(images), Driver: "overlayfs",
 		DriverStatus: [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}},
 		Plugins: system.PluginsInfo{
-			Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: []string{"json-file"},
+			Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: containers.LogDrivers(),
 		},
 		MemoryLimit: true, SwapLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true,
 		OomKillDisable: !v2, IPv4Forwarding: sysctlIs("/proc/sys/net/ipv4/ip_forward", "1"),

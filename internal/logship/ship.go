@@ -1,0 +1,183 @@
+package logship
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/gantry-run/gantry/internal/atomicfile"
+	"github.com/gantry-run/gantry/internal/logstream"
+)
+
+// Job is a log to send.
+type Job struct {
+	Path     string          // of the log's file
+	Position string          // of the file that says how far the sending has come
+	Done     <-chan struct{} // closed when nothing more will be written; nil: nothing will
+	Sink     Sink
+	Log      *slog.Logger
+}
+
+// Pace of the sending.
+const (
+	queueSize    = 1024 // lines read ahead
+	batchSize    = 256
+	firstBackoff = 100 * time.Millisecond
+	lastBackoff  = 30 * time.Second
+	saveInterval = time.Second
+)
+
+// position is where the sending has come: all lines before a time, and the first
+// of those at that very time.
+type position struct {
+	Time time.Time `json:"time"`
+	At   int       `json:"at"`
+}
+
+// Ship sends a log until it has been sent to its end, or ctx ends. It closes the
+// job's sink.
+func (j Job) Ship(ctx context.Context) error {
+	s := &shipping{Job: j}
+	if err := s.load(); err != nil {
+		return errors.Join(err, j.Sink.Close())
+	}
+	lines := make(chan Line, queueSize)
+	read := make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer close(lines)
+		read <- s.read(ctx, lines)
+	}()
+	err := s.send(ctx, lines)
+	cancel()
+	for range lines { // the reader may be about to give one
+	}
+	return errors.Join(err, <-read, s.save(), j.Sink.Close())
+}
+
+type shipping struct {
+	Job
+	at    position
+	saved position
+	since time.Time // of the last save
+}
+
+func (s *shipping) load() error {
+	data, err := os.ReadFile(s.Position)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &s.at)
+	}
+	s.saved = s.at
+	return err
+}
+
+func (s *shipping) save() error {
+	if s.at == s.saved {
+		return nil
+	}
+	data, err := json.Marshal(s.at)
+	if err == nil {
+		err = atomicfile.Write(s.Position, data, 0o600, atomicfile.Volatile)
+	}
+	if err == nil {
+		s.saved, s.since = s.at, time.Now()
+	}
+	return err
+}
+
+// read gives the lines that have not been sent.
+func (s *shipping) read(ctx context.Context, to chan<- Line) error {
+	from, skip := s.at.Time, s.at.At
+	o := logstream.Options{Since: from, Tail: -1, Follow: s.Done != nil, Done: s.Done}
+	return logstream.Read(ctx, s.Path, o, func(e *logstream.Entry) error {
+		if skip > 0 && e.Time.Equal(from) {
+			skip--
+			return nil
+		}
+		l := Line{Text: bytes.Clone(bytes.TrimSuffix(e.Line, []byte("\n"))), Stderr: e.Stream == "stderr", Time: e.Time, Partial: e.Partial}
+		select {
+		case to <- l:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+}
+
+// send sends what comes, as much at a time as is there.
+func (s *shipping) send(ctx context.Context, lines <-chan Line) error {
+	batch := make([]Line, 0, batchSize)
+	for l := range lines {
+		batch = append(batch[:0], l)
+	more:
+		for len(batch) < batchSize {
+			select {
+			case l, ok := <-lines:
+				if !ok {
+					break more
+				}
+				batch = append(batch, l)
+			default:
+				break more
+			}
+		}
+		if err := s.deliver(ctx, batch); err != nil {
+			return err
+		}
+		if time.Since(s.since) >= saveInterval {
+			if err := s.save(); err != nil {
+				s.Log.Warn("remember how far a log has been sent", "log", s.Path, "error", err)
+			}
+		}
+	}
+	return nil
+}
+
+// deliver sends a batch, for as long as it takes.
+func (s *shipping) deliver(ctx context.Context, batch []Line) error {
+	wait, told := firstBackoff, false
+	for len(batch) > 0 {
+		n, err := s.Sink.Send(ctx, batch)
+		for _, l := range batch[:n] {
+			if l.Time.Equal(s.at.Time) {
+				s.at.At++
+			} else {
+				s.at = position{l.Time, 1}
+			}
+		}
+		batch = batch[n:]
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil:
+			continue
+		case n > 0:
+			wait = firstBackoff
+		}
+		if !told {
+			s.Log.Warn("log server does not take lines, they wait in the log's file", "log", s.Path, "error", err)
+			told = true
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+		wait = min(2*wait, lastBackoff)
+	}
+	if told {
+		s.Log.Info("log server takes lines again", "log", s.Path)
+	}
+	return nil
+}

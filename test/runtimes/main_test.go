@@ -1,0 +1,112 @@
+package runtimes
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gantry-run/gantry/internal/testenv"
+	"github.com/gantry-run/gantry/internal/testimage"
+)
+
+// world is what the whole suite shares; set once before the first test.
+var world struct {
+	runtime string // gantry-runtime
+	dir     string
+	image   string // a Docker archive of busybox:latest
+}
+
+const cgroupEnv = "RUNTIMES_CGROUP"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(cgroupEnv) == "" {
+		if err := os.Setenv(cgroupEnv, "/"+testenv.Unique("runtimes")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	cgroup := os.Getenv(cgroupEnv)
+	testenv.Main(m, testenv.Options{
+		Namespaces: testenv.Mount | testenv.Net | testenv.PID,
+		Gates:      []testenv.Gate{testenv.Mounts, testenv.Processes},
+		Setup:      setup,
+		After:      func() error { return testenv.RemoveCgroups(cgroup) },
+	})
+}
+
+func setup() (func() error, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil // every test skips itself
+	}
+	dir, err := os.MkdirTemp("", "runtimes-*")
+	if err != nil {
+		return nil, err
+	}
+	world.dir, world.runtime, world.image = dir, filepath.Join(dir, "gantry-runtime"), filepath.Join(dir, "busybox.tar")
+	build := exec.Command("go", "build", "-o", world.runtime, "../../cmd/gantry-runtime")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build the runtime: %w: %s", err, out)
+	}
+	img, err := testimage.Busybox(testimage.Docker, testimage.Gzip)
+	if err != nil {
+		return nil, err
+	}
+	tagged := testimage.Tagged{Image: img, Names: []string{"docker.io/library/busybox:latest"}}
+	if err := testimage.WriteFile(world.image, func(w io.Writer) error { return testimage.WriteDockerArchive(w, tagged) }); err != nil {
+		return nil, err
+	}
+	return func() error { return os.RemoveAll(dir) }, nil
+}
+
+// driver is a program that starts containers with the runtime.
+type driver struct {
+	t    *testing.T
+	args []string
+	env  []string
+}
+
+const timeout = time.Minute
+
+// run gives output and exit code of a command; the two streams are one.
+func (d *driver) run(args ...string) (string, int) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	all := append(append([]string(nil), d.args...), args...)
+	cmd := exec.CommandContext(ctx, all[0], all[1:]...)
+	cmd.Env = append(os.Environ(), d.env...)
+	cmd.WaitDelay = 5 * time.Second
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	if _, exited := errors.AsType[*exec.ExitError](err); ctx.Err() != nil || err != nil && !exited && !errors.Is(err, exec.ErrWaitDelay) {
+		d.t.Fatalf("%q: %v\n%s", args, errors.Join(err, ctx.Err()), &out)
+	}
+	return out.String(), cmd.ProcessState.ExitCode()
+}
+
+// ok runs a command that must succeed and whose output must match.
+func (d *driver) ok(pattern string, args ...string) string {
+	d.t.Helper()
+	return d.fails(0, pattern, args...)
+}
+
+// fails runs a command that must end with code.
+func (d *driver) fails(code int, pattern string, args ...string) string {
+	d.t.Helper()
+	out, got := d.run(args...)
+	if got != code || !regexp.MustCompile(pattern).MatchString(out) {
+		d.t.Errorf("%s: exit code %d, want %d and output that matches %s:\n%s", strings.Join(args, " "), got, code, pattern, out)
+	}
+	return out
+}
