@@ -55,6 +55,8 @@ type CreateOptions struct {
 	User         *NamedUser
 	NoPivot      bool
 	NoNewKeyring bool
+	// KeepMounts asks for Process.Mounts.
+	KeepMounts bool
 }
 
 // NamedUser is a user as image configs and `docker run --user` write it. Init
@@ -90,6 +92,11 @@ type Process struct {
 	Pid     int
 	PidFD   *os.File
 	Console *os.File // terminal master; nil without terminal
+	// Mounts keeps the container's mount namespace, if CreateOptions.KeepMounts is
+	// set; it may be nil nevertheless. Otherwise the namespace is taken down within
+	// the exit of its last process, which takes milliseconds of waiting for RCU
+	// before anybody learns of the exit; so it is taken down when Mounts is closed.
+	Mounts *os.File
 }
 
 // Exported operations of Runtime and Container that the supervisor relies on:

@@ -32,6 +32,7 @@ type spawned struct {
 	startTime uint64
 	sock      int
 	console   int
+	mounts    int
 	hooks     func() error
 	limits    func() error // sets what was left for the end, see tightPids
 	log       *slog.Logger
@@ -116,7 +117,7 @@ func (b *birth) spawn() (_ *spawned, err error) {
 		fd.Close(ours)
 		return nil, fmt.Errorf("start init: %w", err)
 	}
-	return b.born(&spawned{child: child, sock: ours, console: -1, log: b.log})
+	return b.born(&spawned{child: child, sock: ours, console: -1, mounts: -1, log: b.log})
 }
 
 // born completes what is known about a child that waits for its orders.
@@ -203,7 +204,7 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 	}
 	b.oomScore, b.exact = job.plan.Process.OOMScoreAdj, job.plan.Process.ExactLimits
 	if !b.ownMemory && boot.Threadable(job.plan, b.clone) {
-		t := &threadBirth{plan: job.plan, ready: ready, pidNS: join.pid(), listener: -1}
+		t := &threadBirth{plan: job.plan, ready: ready, pidNS: join.pid(), listener: -1, keep: job.options.KeepMounts}
 		t.enter = func() error { return join.enter(unix.CLONE_NEWPID) }
 		if job.wait {
 			if t.listener, err = listen(c.dir); err != nil {
@@ -446,6 +447,10 @@ func (s *spawned) process(consoleSocket string) (*Process, error) {
 			}
 		}
 	}
+	if s.mounts >= 0 {
+		p.Mounts = os.NewFile(uintptr(s.mounts), "mnt")
+		s.mounts = -1
+	}
 	p.PidFD = os.NewFile(uintptr(s.child.PidFD), "pidfd")
 	s.child.PidFD = -1
 	return p, nil
@@ -454,7 +459,8 @@ func (s *spawned) process(consoleSocket string) (*Process, error) {
 func (s *spawned) closeFiles() {
 	fd.Close(s.sock)
 	fd.Close(s.console)
-	s.sock, s.console = -1, -1
+	fd.Close(s.mounts)
+	s.sock, s.console, s.mounts = -1, -1, -1
 }
 
 // kill ends a child that the caller will never see, and reaps it.

@@ -26,6 +26,7 @@ type threadBirth struct {
 	enter    func() error               // makes the thread a member of the namespaces of others
 	pidNS    int                        // the one of others among them that the child joins, -1: none
 	listener int                        // where the child waits for Start, -1: it does not
+	keep     bool                       // see CreateOptions.KeepMounts
 }
 
 func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
@@ -38,14 +39,14 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 		return nil, err
 	}
 	defer fd.Close(theirs)
-	s := &spawned{child: ns.Child{PidFD: -1}, sock: ours, console: -1, log: b.log, scripted: true}
+	s := &spawned{child: ns.Child{PidFD: -1}, sock: ours, console: -1, mounts: -1, log: b.log, scripted: true}
 	inherited, err := b.files(theirs)
 	if err != nil {
 		s.closeFiles()
 		return nil, err
 	}
 	job := &boot.Thread{
-		Sock: b.sockFD(), Ready: func() (*seccomp.Program, error) { g, err := t.ready(); return g.filter, err }, PidNS: t.pidNS, Listener: t.listener,
+		Sock: b.sockFD(), Ready: func() (*seccomp.Program, error) { g, err := t.ready(); return g.filter, err }, PidNS: t.pidNS, Listener: t.listener, KeepMounts: t.keep,
 		Warn: func(text string) { b.log.Warn("container init: " + text) },
 	}
 	for _, h := range inherited {
@@ -58,7 +59,7 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 		if err := boot.OnThread(t.plan, b.clone&^unix.CLONE_NEWPID, job); err != nil {
 			return ns.Joiner{}, failure(boot.FailureOf(err))
 		}
-		s.console = job.Console
+		s.console, s.mounts = job.Console, job.Mounts
 		ground, err := t.ready()
 		if err != nil {
 			return ns.Joiner{}, err
@@ -97,7 +98,7 @@ func (s *spawned) succeed() error {
 			err = fmt.Errorf("start init: open process %d: %w", s.child.Pid, err)
 		}
 	}
-	parent := spawned{child: first, sock: -1, console: -1}
+	parent := spawned{child: first, sock: -1, console: -1, mounts: -1}
 	return errors.Join(err, parent.kill())
 }
 

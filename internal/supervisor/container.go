@@ -45,6 +45,7 @@ type run struct {
 	paused    bool
 	io        *streams
 	log       logWriter
+	mounts    *os.File      // see oci.Process; nil if it was not there
 	done      chan struct{} // closed when the exit is published and the kernel cleaned
 }
 
@@ -86,7 +87,7 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 	}
 	rt, proc, err := c.srv.runtime.Run(ctx, c.id, oci.CreateOptions{
 		Bundle: s.Bundle, Spec: spec, RootfsMounts: rootfsMounts(s.Rootfs), Netns: ns, IO: p.theirs,
-		User: &oci.NamedUser{User: s.User.Name, Groups: s.User.Groups},
+		User: &oci.NamedUser{User: s.User.Name, Groups: s.User.Groups}, KeepMounts: true,
 	})
 	p.closeTheirs()
 	if err != nil {
@@ -94,7 +95,7 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 		return 0, err
 	}
 	undo.Release()
-	r := &run{rt: rt, pid: proc.Pid, startedAt: time.Now(), log: log, done: make(chan struct{})}
+	r := &run{rt: rt, pid: proc.Pid, startedAt: time.Now(), log: log, mounts: proc.Mounts, done: make(chan struct{})}
 	r.io = p.streams(proc.Console, s.StdinOnce)
 	r.io.onStdinClosed = c.stdinClosed
 	c.began(r, p, proc)
@@ -175,11 +176,19 @@ func (c *container) ended(r *run, st status) {
 	c.mu.Unlock()
 	c.srv.publish(wire.Event{ID: c.id, Exit: exit})
 	io.finish()
+	unmounted := make(chan struct{})
+	go func() {
+		defer close(unmounted)
+		if r.mounts != nil {
+			_ = r.mounts.Close() // a namespace has nothing to flush
+		}
+	}()
 	ctx, cancel := context.WithTimeout(context.Background(), cleanup.Timeout)
 	defer cancel()
 	if err := r.rt.Delete(ctx, true); err != nil {
 		c.srv.log.Warn("delete container from the kernel", "container", c.id, "error", err)
 	}
+	<-unmounted
 	close(r.done)
 	c.srv.release(c)
 	c.srv.idleCheck()

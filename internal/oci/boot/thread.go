@@ -71,6 +71,11 @@ type Thread struct {
 	Listener int // where Start will call, -1: the program runs at once
 	Warn     func(string)
 
+	// KeepMounts asks for Mounts.
+	KeepMounts bool
+
+	// Mounts is the mount namespace of a new container, -1 if it was not asked for.
+	Mounts int
 	// Console is the master side of the terminal, if one was asked for, else -1.
 	Console int
 	// Script is the number in Files of what the process has to do: the program of a
@@ -80,7 +85,7 @@ type Thread struct {
 	owned []int
 }
 
-// Close closes what OnThread opened, Console excepted.
+// Close closes what OnThread opened, Console and Mounts excepted.
 func (t *Thread) Close() {
 	for _, h := range t.owned {
 		fd.Close(h)
@@ -140,7 +145,7 @@ func (t *thread) isLate(name string) bool {
 // neither be frozen nor throttled, nor be what is killed when the container's
 // memory is used up.
 func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
-	t.Console = -1
+	t.Console, t.Mounts = -1, -1
 	b := &initializer{sock: t.Sock, plan: *p, proc: -1, thread: &thread{Thread: t}}
 	b.plan.FDs = plan.FDs{FirstClosed: t.Sock, MountNS: p.FDs.MountNS, CgroupNS: p.FDs.CgroupNS}
 	if p.Process.Caps != nil {
@@ -151,7 +156,8 @@ func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
 		if err != nil {
 			t.Close()
 			fd.Close(t.Console)
-			t.Console = -1
+			fd.Close(t.Mounts)
+			t.Console, t.Mounts = -1, -1
 		}
 	}()
 	if err := unix.Unshare(unix.CLONE_FS | int(unshare)); err != nil {
@@ -173,6 +179,9 @@ func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
 		err = b.build()
 	}
 	t.owned = append(t.owned, b.root.FD())
+	if err == nil && t.KeepMounts {
+		t.Mounts, err = unix.Openat(b.proc, "thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	}
 	if err == nil {
 		err = b.prepare()
 	}
