@@ -145,7 +145,7 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 		b.joinByChild(pidfd, c.state.UserNS, c.state.TimeNS)
 	}
 	if !c.state.UserNS && !c.state.TimeNS && boot.Threadable(p, 0) {
-		p.FDs = plan.FDs{MountNS: files[0], CgroupNS: files[1]}
+		p.FDs, b.extra = plan.FDs{MountNS: files[0], CgroupNS: files[1]}, nil // the thread joins them, the child need not
 		t := &threadBirth{plan: p, pidNS: files[2], listener: -1}
 		t.ready = func() (groundwork, error) { return groundwork{b.door, filter}, nil }
 		t.enter = func() error {

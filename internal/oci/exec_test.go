@@ -3,6 +3,7 @@ package oci
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -145,5 +146,43 @@ func TestExecSubCgroup(t *testing.T) {
 		if err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
+	}
+}
+
+// What enters a container's PID namespace has nothing of its creator's: neither
+// memory nor descriptors, and no file that could be written to.
+func TestExecIsBornSmall(t *testing.T) {
+	c := background(t, nil)
+	p, filter, err := c.planExec(&specs.Process{Args: []string{"true"}, Cwd: "/", Env: []string{"PATH=/bin"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.spawnExec(ExecOptions{Process: &specs.Process{}}, p, filter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.kill(); err != nil {
+			t.Error(err)
+		}
+	}()
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", s.child.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(maps), "\n"); n > 8 || !strings.Contains(string(maps), "memfd:gantry-init") || strings.Contains(string(maps), "heap") {
+		t.Errorf("memory:\n%s", maps)
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.child.Pid))
+	if err != nil || !regexp.MustCompile(`NSpid:\s+\d+\s+\d+\n`).Match(status) {
+		t.Errorf("it is not in the PID namespace:\n%s %v", status, err)
+	}
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.child.Pid))
+	if err != nil || len(files) != 6 { // streams, socket, PID namespace, script
+		for _, f := range files {
+			to, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", s.child.Pid, f.Name()))
+			t.Log(f.Name(), to)
+		}
+		t.Errorf("%d descriptors %v", len(files), err)
 	}
 }

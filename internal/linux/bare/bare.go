@@ -108,6 +108,9 @@ func (p *Program) Call(report []byte, nr uintptr, args ...Arg) *Call {
 	return c
 }
 
+// Set replaces an argument, for what is known only when the rest of the program is.
+func (c *Call) Set(arg int, to Arg) { c.args[arg] = to }
+
 // Into keeps the result in a slot.
 func (c *Call) Into(s Slot) *Call { c.save = s; return c }
 

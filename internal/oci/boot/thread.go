@@ -207,6 +207,8 @@ func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
 func (b *initializer) script() (*bare.Program, error) {
 	s, t := script{bare.New(b.sock)}, b.thread
 	s.prctl("set dumpable", unix.PR_SET_DUMPABLE, 0)
+	// What the creator itself has inherited goes before anybody inside can see it.
+	foreign := s.call("close inherited descriptors", unix.SYS_CLOSE_RANGE, bare.Int(0), bare.Int(^uint32(0)), bare.Int(0))
 	if t.PidNS >= 0 {
 		// The namespace takes effect for children. Until here nobody in it could
 		// see this process, whose memory was its parent's until execve.
@@ -241,7 +243,11 @@ func (b *initializer) script() (*bare.Program, error) {
 		s.call("close socket", unix.SYS_CLOSE, conn.Value())
 		s.call("close listener", unix.SYS_CLOSE, bare.Int(number))
 	}
-	return s.Program, b.addFinal(s)
+	if err := b.addFinal(s); err != nil {
+		return nil, err
+	}
+	foreign.Set(0, bare.Int(len(t.Files)+1)) // the script's own file is the last
+	return s.Program, nil
 }
 
 // inChild is a file of this thread's as an argument of the process's.
