@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -177,12 +178,57 @@ func TestExecIsBornSmall(t *testing.T) {
 	if err != nil || !regexp.MustCompile(`NSpid:\s+\d+\s+\d+\n`).Match(status) {
 		t.Errorf("it is not in the PID namespace:\n%s %v", status, err)
 	}
-	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.child.Pid))
-	if err != nil || len(files) != 6 { // streams, socket, PID namespace, script
-		for _, f := range files {
-			to, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", s.child.Pid, f.Name()))
-			t.Log(f.Name(), to)
+	eventually(t, "only streams, socket, PID namespace and script are open", func() bool {
+		files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.child.Pid))
+		return err == nil && len(files) == 6
+	})
+}
+
+// A container that has used up its processes can be looked into.
+func TestExecAtLimitOfProcesses(t *testing.T) {
+	c := background(t, func(s *specs.Spec) {
+		limit := int64(40)
+		s.Linux.Resources = &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &limit}}
+		s.Process.Args = []string{"sh", "-c", "i=0; while [ $i -lt 39 ]; do sleep 600 & i=$((i+1)); done; wait"}
+	})
+	eventually(t, "the limit is reached", func() bool {
+		all, err := c.Pids()
+		return err == nil && len(all) >= 40
+	})
+	res, err := execIn(t, c, newProcess("echo", "inside"))
+	if err != nil || res.out != "inside\n" {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+// A process that is frozen on its way into the container holds nobody up: neither
+// other containers nor, by the garbage collector, the whole supervisor.
+func TestExecAgainstPause(t *testing.T) {
+	c := background(t, nil)
+	stop, stopped := make(chan struct{}), make(chan error, 1)
+	go func() {
+		var err error
+		for err == nil {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+			}
+			if err = c.Pause(t.Context()); err == nil {
+				runtime.GC()
+				err = c.Resume(t.Context())
+			}
 		}
-		t.Errorf("%d descriptors %v", len(files), err)
+		stopped <- err
+	}()
+	for range 60 {
+		if _, err := execIn(t, c, newProcess("true")); err != nil && !errs.Is(err, errs.Conflict) {
+			t.Errorf("exec: %v", err)
+		}
+	}
+	close(stop)
+	if err := <-stopped; err != nil {
+		t.Error(err)
 	}
 }

@@ -428,8 +428,17 @@ func failure(f boot.Failure) error {
 	if f.Program != "" {
 		return &ExecError{Program: f.Program, Err: errs.New(f.Kind, "%s", f.Message)}
 	}
+	if f.Errno != 0 {
+		return errs.Wrap(f.Kind, calledError{f})
+	}
 	return errs.New(f.Kind, "%s", f.Message)
 }
+
+// calledError is a system call of init's that failed.
+type calledError struct{ boot.Failure }
+
+func (e calledError) Error() string { return e.Message }
+func (e calledError) Unwrap() error { return e.Errno }
 
 // process hands the child over to the caller. The console goes to the socket
 // that was asked for, if any.

@@ -12,7 +12,6 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/bare"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/ns"
-	"github.com/gantry-run/gantry/internal/linux/seccomp"
 	"github.com/gantry-run/gantry/internal/oci/boot"
 	"github.com/gantry-run/gantry/internal/oci/plan"
 )
@@ -45,8 +44,17 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 		s.closeFiles()
 		return nil, err
 	}
+	var ground boot.Ground
+	group := -1
 	job := &boot.Thread{
-		Sock: b.sockFD(), Ready: func() (*seccomp.Program, error) { g, err := t.ready(); return g.filter, err }, PidNS: t.pidNS, Listener: t.listener, KeepMounts: t.keep,
+		Sock: b.sockFD(), PidNS: t.pidNS, Listener: t.listener, KeepMounts: t.keep, NewPID: b.clone&unix.CLONE_NEWPID != 0,
+		Ready: func() (boot.Ground, error) {
+			g, err := t.ready()
+			if err == nil {
+				ground, group = g.forThread(t.pidNS >= 0)
+			}
+			return ground, err
+		},
 		Warn: func(text string) { b.log.Warn("container init: " + text) },
 	}
 	for _, h := range inherited {
@@ -60,19 +68,17 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 			return ns.Joiner{}, failure(boot.FailureOf(err))
 		}
 		s.console, s.mounts = job.Console, job.Mounts
-		ground, err := t.ready()
-		if err != nil {
-			return ns.Joiner{}, err
+		j := ns.Joiner{Program: int(exe.Fd()), Argv: bare.Args(job.Script), CgroupFD: group}
+		if !job.Forks(ground) {
+			j.Clone = b.clone & unix.CLONE_NEWPID
 		}
-		j := ns.Joiner{Program: int(exe.Fd()), Argv: bare.Args(job.Script), CgroupFD: ground.door.Unified(), Clone: b.clone & unix.CLONE_NEWPID}
 		for _, h := range job.Files {
 			j.Files = append(j.Files, uintptr(h))
 		}
-		// Last of all, see boot.OnThread.
-		return j, ground.door.EnterV1()
+		return j, nil
 	})
 	job.Close()
-	if err == nil && t.pidNS >= 0 {
+	if err == nil && job.Forks(ground) {
 		err = s.succeed()
 	}
 	if err != nil {
@@ -81,6 +87,18 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 		return nil, err
 	}
 	return b.born(s)
+}
+
+// forThread is the groundwork as a script takes it, and the group that the process
+// is to be forked into at once: that of a new container, which nobody freezes yet,
+// and only where v1 is in use, so that the unified hierarchy has no limits.
+func (g groundwork) forThread(joinsPID bool) (ground boot.Ground, fork int) {
+	ground = boot.Ground{Filter: g.filter, Tasks: g.door.Tasks(), Group: g.door.Unified()}
+	if joinsPID || len(ground.Tasks) == 0 {
+		return ground, -1
+	}
+	fork, ground.Group = ground.Group, -1
+	return ground, fork
 }
 
 // succeed takes over the child's own child, which lives in the PID namespace

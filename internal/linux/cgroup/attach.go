@@ -61,6 +61,10 @@ func (d *Door) EnterV1() error {
 	return nil
 }
 
+// Tasks are the files of the v1 groups into which a process with one thread
+// writes 0 to join, as EnterV1 does for a thread.
+func (d *Door) Tasks() []int { return d.tasks }
+
 // Unified is the descriptor for clone3's CLONE_INTO_CGROUP, -1 without unified hierarchy.
 func (d *Door) Unified() int { return d.unified }
 

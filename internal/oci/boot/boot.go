@@ -61,7 +61,8 @@ const (
 type Failure struct {
 	Kind    errs.Kind
 	Message string
-	Program string // set if the container's program itself is the reason
+	Program string     // set if the container's program itself is the reason
+	Errno   unix.Errno `json:"-"` // if a system call of a script failed: it is in Message already
 }
 
 // programError says that the program cannot be executed.

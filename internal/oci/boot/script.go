@@ -61,11 +61,11 @@ func DecodeErrno(body []byte) Failure {
 	about, text, errno := body[0], string(body[1:n]), unix.Errno(binary.NativeEndian.Uint32(body[n:]))
 	switch about {
 	case aboutProgram:
-		return Failure{Kind: execKind(errno), Program: text, Message: errno.Error()}
+		return Failure{Kind: execKind(errno), Program: text, Message: errno.Error(), Errno: errno}
 	case aboutUnsupported:
-		return Failure{Kind: errs.Unsupported, Message: text + ": " + errno.Error()}
+		return Failure{Kind: errs.Unsupported, Message: text + ": " + errno.Error(), Errno: errno}
 	}
-	return Failure{Kind: errs.KindOf(errno), Message: text + ": " + errno.Error()}
+	return Failure{Kind: errs.KindOf(errno), Message: text + ": " + errno.Error(), Errno: errno}
 }
 
 // runHere carries the script out in the calling process.

@@ -56,6 +56,13 @@ func Threadable(p *plan.Init, unshare uintptr) bool {
 // below tells whether the path name is in dir.
 func below(name, dir string) bool { return strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/") }
 
+// Ground is what a process needs besides its mounts.
+type Ground struct {
+	Filter *seccomp.Program // nil: none
+	Tasks  []int            // files of v1 cgroups to write 0 to
+	Group  int              // the v2 cgroup to be born in, -1: none, or the caller sees to it
+}
+
 // Thread is what OnThread gets from its caller and leaves for the process.
 type Thread struct {
 	// Files become the descriptors 0, 1, … of the process. The caller puts the
@@ -64,11 +71,11 @@ type Thread struct {
 	Files []int
 	Sock  int // index of the socket in Files; whatever follows does not reach the program
 
-	// Ready waits until the container's cgroup exists and gives the filter, nil for
-	// none.
-	Ready    func() (*seccomp.Program, error)
-	PidNS    int // the PID namespace to join, -1: none
-	Listener int // where Start will call, -1: the program runs at once
+	// Ready waits until the container's cgroup and filter exist.
+	Ready    func() (Ground, error)
+	NewPID   bool // the process is born into a new PID namespace
+	PidNS    int  // the PID namespace to join, -1: none
+	Listener int  // where Start will call, -1: the program runs at once
 	Warn     func(string)
 
 	// KeepMounts asks for Mounts.
@@ -141,9 +148,11 @@ func (t *thread) isLate(name string) bool {
 // new container excepted, and must end with the call's caller. Plans for which
 // Threadable is false are not allowed. On error nothing stays open.
 //
-// The thread is not in the container's cgroup: it runs Go code, which must
-// neither be frozen nor throttled, nor be what is killed when the container's
-// memory is used up.
+// Neither the thread nor the process before it executes its script is in the
+// container's cgroup: the one runs Go code, for the other a thread of Go's waits
+// without letting go of anything. They must neither be frozen nor throttled, nor
+// be what is killed when the container's memory is used up. So the script has to
+// do it, which needs a second process where the one cannot move by itself.
 func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
 	t.Console, t.Mounts = -1, -1
 	b := &initializer{sock: t.Sock, plan: *p, proc: -1, thread: &thread{Thread: t}}
@@ -188,10 +197,12 @@ func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
 	if err != nil {
 		return err
 	}
-	if b.filter, err = t.Ready(); err != nil {
+	ground, err := t.Ready()
+	if err != nil {
 		return err
 	}
-	program, err := b.script()
+	b.filter = ground.Filter
+	program, err := b.script(ground)
 	if err != nil {
 		return err
 	}
@@ -204,24 +215,13 @@ func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
 }
 
 // script is what the process does.
-func (b *initializer) script() (*bare.Program, error) {
+func (b *initializer) script(g Ground) (*bare.Program, error) {
 	s, t := script{bare.New(b.sock)}, b.thread
 	s.prctl("set dumpable", unix.PR_SET_DUMPABLE, 0)
 	// What the creator itself has inherited goes before anybody inside can see it.
 	foreign := s.call("close inherited descriptors", unix.SYS_CLOSE_RANGE, bare.Int(0), bare.Int(^uint32(0)), bare.Int(0))
-	if t.PidNS >= 0 {
-		// The namespace takes effect for children. Until here nobody in it could
-		// see this process, whose memory was its parent's until execve.
-		number, err := t.lend(t.PidNS)
-		if err != nil {
-			return nil, err
-		}
-		child := s.Slot()
-		s.call("join PID namespace", unix.SYS_SETNS, bare.Int(number), bare.Int(unix.CLONE_NEWPID))
-		s.call("fork", unix.SYS_CLONE, bare.Int(unix.CLONE_PARENT|uint64(unix.SIGCHLD)), bare.Int(0), bare.Int(0), bare.Int(0), bare.Int(0)).Into(child).IfZero(3)
-		s.call("report pid", unix.SYS_WRITE, bare.Int(b.sock), s.Bytes([]byte{FrameBorn, 4, 0, 0, 0}), bare.Int(frameHead))
-		s.call("report pid", unix.SYS_WRITE, bare.Int(b.sock), child.Addr(), bare.Int(4))
-		s.call("end", unix.SYS_EXIT_GROUP, bare.Int(0))
+	if err := b.addBirth(s, g); err != nil {
+		return nil, err
 	}
 	s.await(b.sock, s.Slot())
 	s.call("start session", unix.SYS_SETSID)
@@ -248,6 +248,59 @@ func (b *initializer) script() (*bare.Program, error) {
 	}
 	foreign.Set(0, bare.Int(len(t.Files)+1)) // the script's own file is the last
 	return s.Program, nil
+}
+
+// Forks tells whether the process forks and ends, so that its child is what
+// becomes the container's.
+func (t *Thread) Forks(g Ground) bool { return t.PidNS >= 0 || g.Group >= 0 }
+
+// addBirth adds how the process comes into its PID namespace and cgroup.
+func (b *initializer) addBirth(s script, g Ground) error {
+	t := b.thread
+	if t.PidNS >= 0 {
+		// The namespace takes effect for children. Until here nobody in it could
+		// see this process, whose memory was its parent's until execve.
+		number, err := t.lend(t.PidNS)
+		if err != nil {
+			return err
+		}
+		s.call("join PID namespace", unix.SYS_SETNS, bare.Int(number), bare.Int(unix.CLONE_NEWPID))
+	}
+	if t.Forks(g) {
+		var flags, group uint64 = unix.CLONE_PARENT, 0
+		handle := -1
+		if g.Group >= 0 {
+			number, err := t.lend(g.Group)
+			if err != nil {
+				return err
+			}
+			flags, group, handle = flags|unix.CLONE_INTO_CGROUP, uint64(number), number
+			if t.NewPID {
+				flags |= unix.CLONE_NEWPID
+			}
+		}
+		child := s.Slot()
+		// struct clone_args: flags and, last of eleven words, the cgroup.
+		args := s.Words(flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, group)
+		s.call("fork", unix.SYS_CLONE3, args, bare.Int(11*8)).Into(child).IfZero(3)
+		s.call("report pid", unix.SYS_WRITE, bare.Int(b.sock), s.Bytes([]byte{FrameBorn, 4, 0, 0, 0}), bare.Int(frameHead))
+		s.call("report pid", unix.SYS_WRITE, bare.Int(b.sock), child.Addr(), bare.Int(4))
+		s.call("end", unix.SYS_EXIT_GROUP, bare.Int(0))
+		if handle >= 0 {
+			s.call("close cgroup", unix.SYS_CLOSE, bare.Int(handle))
+		}
+	}
+	// After the fork: a container that is at its limit of processes must be one
+	// that somebody can look into.
+	for _, h := range g.Tasks {
+		number, err := t.lend(h)
+		if err != nil {
+			return err
+		}
+		s.call("join cgroup", unix.SYS_WRITE, bare.Int(number), s.Bytes([]byte{'0'}), bare.Int(1))
+		s.call("close cgroup", unix.SYS_CLOSE, bare.Int(number))
+	}
+	return nil
 }
 
 // inChild is a file of this thread's as an argument of the process's.
