@@ -7,10 +7,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/moby/moby/api/types"
+	"golang.org/x/sys/unix"
 )
 
 // lingerTimeout is how long a finished stream waits for the client to close
@@ -24,6 +27,8 @@ type hijacked struct {
 	// early is what the client sent before the take-over, already read by
 	// the HTTP server.
 	early *bytes.Reader
+	// headSent says that nothing has been written behind the answer's head yet.
+	headSent sync.Once
 }
 
 var _ engine.Conn = (*hijacked)(nil)
@@ -34,6 +39,40 @@ func (c *hijacked) Read(p []byte) (int, error) {
 		return c.early.Read(p)
 	}
 	return c.Conn.Read(p)
+}
+
+// Write sends output, the first of it only when the client has read the head.
+func (c *hijacked) Write(p []byte) (int, error) {
+	c.headSent.Do(c.awaitHead)
+	return c.Conn.Write(p)
+}
+
+// headPatience bounds the wait for a client that does not read.
+const headPatience = 500 * time.Millisecond
+
+// awaitHead waits until the client has read what was sent, which a local socket
+// tells. Docker's Python SDK reads the head through a buffer and the stream past
+// it: output that comes with the head is lost to it, and with an exec of a few
+// milliseconds it would come on a busy machine. Nearly always the head has been
+// read by now, and this is one system call.
+func (c *hijacked) awaitHead() {
+	local, ok := c.Conn.(syscall.Conn)
+	if !ok || c.LocalAddr().Network() != "unix" {
+		return
+	}
+	raw, err := local.SyscallConn()
+	if err != nil {
+		return
+	}
+	deadline := time.Now().Add(headPatience)
+	for wait := 50 * time.Microsecond; time.Now().Before(deadline); wait = min(2*wait, 5*time.Millisecond) {
+		unread := 0
+		err := raw.Control(func(fd uintptr) { unread, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }) // 0 if it cannot tell
+		if err != nil || unread == 0 {
+			return
+		}
+		time.Sleep(wait)
+	}
 }
 
 // CloseWrite ends our side; the client may go on sending.
@@ -79,7 +118,7 @@ func (h *hijacker) hijack(tty bool) (engine.Conn, error) {
 	}
 	h.w.begun, h.w.hijacked = true, true
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered()) // exactly what is there: cannot fail
-	h.conn, h.raw = &hijacked{conn, bytes.NewReader(bytes.Clone(early))}, tty
+	h.conn, h.raw = &hijacked{Conn: conn, early: bytes.NewReader(bytes.Clone(early))}, tty
 	// The server's deadlines were for the request's header.
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return nil, fmt.Errorf("clear deadline of stream: %w", err)

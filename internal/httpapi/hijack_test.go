@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -49,6 +50,34 @@ func TestAttachHalfClose(t *testing.T) {
 	got, err := io.ReadAll(r)
 	if err != nil || !bytes.Equal(got, frame(1, "early late")) {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// Docker's Python SDK loses output that it reads together with the head.
+func TestOutputComesAfterTheHead(t *testing.T) {
+	s := serve(t, Options{})
+	s.want(201, "", "POST", "/containers/create?name=a", `{"Image":"x","Cmd":["sleep"]}`)
+	s.want(204, "", "POST", "/containers/a/start", "")
+	_, _, body := s.do("POST", "/containers/a/exec", `{"Cmd":["echo","output"],"AttachStdout":true}`)
+	var made struct{ ID string }
+	if err := json.Unmarshal([]byte(body), &made); err != nil {
+		t.Fatal(err)
+	}
+	conn := s.dial()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	request := "POST /v1.42/exec/" + made.ID + "/start HTTP/1.1\r\n" + upgrade + "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond) // a client on a busy machine
+	buf := make([]byte, 4096)
+	n, err := conn.Read(buf)
+	if err != nil || !bytes.HasPrefix(buf[:n], []byte("HTTP/1.1 101")) || !bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
+		t.Fatalf("first read: %q %v", buf[:n], err)
+	}
+	rest, err := io.ReadAll(conn)
+	if err != nil || !bytes.Contains(rest, []byte("output")) {
+		t.Errorf("%q %v", rest, err)
 	}
 }
 

@@ -25,8 +25,6 @@ try:
     for line in c.logs(stream=True, follow=True):
         assert line == b"up\n", line
         break
-    # The SDK loses output that reaches it together with the response's head, which
-    # an exec this fast can cause: open, so the command waits before it writes.
     code, out = c.exec_run(["sh", "-c", "echo $A; echo e >&2; exit 4"], demux=True)
     assert code == 4 and out == (b"b\n", b"e\n"), (code, out)
     sock = c.exec_run(["cat"], stdin=True, socket=True).output
