@@ -338,3 +338,20 @@ func TestList(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What a thread has not opened yet when it fails must not be closed as number 0.
+func TestFailureKeepsOurDescriptors(t *testing.T) {
+	r := newRuntime(t)
+	var before, after unix.Stat_t
+	if err := unix.Fstat(0, &before); err != nil {
+		t.Fatal(err)
+	}
+	spec := newSpec("true")
+	spec.Root.Path = "/no/such/directory"
+	if _, err := runSpec(t, r, CreateOptions{Bundle: newBundle(t), Spec: spec}); err == nil {
+		t.Error("a container without a root was started")
+	}
+	if err := unix.Fstat(0, &after); err != nil || after.Ino != before.Ino || after.Dev != before.Dev {
+		t.Errorf("standard input is gone: %v", err)
+	}
+}

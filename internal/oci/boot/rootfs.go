@@ -164,6 +164,11 @@ func attachRoot(dir string, m plan.RootMount) (*mount.Detached, error) {
 // fillRoot makes all mounts and devices.
 func (b *initializer) fillRoot() error {
 	var later []laterReadOnly
+	defer func() {
+		for _, l := range later {
+			l.mount.Close()
+		}
+	}()
 	for _, m := range b.plan.Root.Targets {
 		again, err := b.mountTarget(m)
 		if err != nil {
@@ -185,7 +190,6 @@ func (b *initializer) fillRoot() error {
 		if err := l.mount.SetAttr(mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, false); err != nil {
 			return fmt.Errorf("make %s read-only: %w", l.target, err)
 		}
-		l.mount.Close()
 	}
 	return nil
 }

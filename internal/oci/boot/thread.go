@@ -8,6 +8,7 @@ import (
 
 	"github.com/gantry-run/gantry/internal/linux/bare"
 	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/mount"
 	"github.com/gantry-run/gantry/internal/linux/process"
 	"github.com/gantry-run/gantry/internal/linux/seccomp"
 	"github.com/gantry-run/gantry/internal/linux/tty"
@@ -155,7 +156,7 @@ func (t *thread) isLate(name string) bool {
 // do it, which needs a second process where the one cannot move by itself.
 func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
 	t.Console, t.Mounts = -1, -1
-	b := &initializer{sock: t.Sock, plan: *p, proc: -1, thread: &thread{Thread: t}}
+	b := &initializer{sock: t.Sock, plan: *p, proc: -1, root: mount.RootAt(-1), thread: &thread{Thread: t}}
 	b.plan.FDs = plan.FDs{FirstClosed: t.Sock, MountNS: p.FDs.MountNS, CgroupNS: p.FDs.CgroupNS}
 	if p.Process.Caps != nil {
 		caps := *p.Process.Caps
