@@ -246,14 +246,14 @@ func (s *Service) writeLayer(ctx context.Context, op *operation, mediaType strin
 	blob, plain := digest.Canonical.Digester(), digest.Canonical.Digester()
 	counted := &countingWriter{w: io.MultiWriter(w, blob.Hash())}
 	z := gzip.NewWriter(counted)
-	any, err := write(io.MultiWriter(z, plain.Hash()))
+	found, err := write(io.MultiWriter(z, plain.Hash()))
 	if err == nil {
 		err = z.Close()
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !any {
+	if !found {
 		return nil, s.abort(ctx, ref)
 	}
 	l := &layer{diffID: plain.Digest(), blob: ocispec.Descriptor{MediaType: mediaType, Digest: blob.Digest(), Size: counted.n}}

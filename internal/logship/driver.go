@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -157,4 +158,16 @@ func Open(name string, s Source) (Sink, error) {
 		return nil, fmt.Errorf("no log driver named %q", name)
 	}
 	return d.open(s)
+}
+
+// parseFlag reads a boolean option; a missing one is false.
+func parseFlag(o map[string]string, key string) (bool, error) {
+	if o[key] == "" {
+		return false, nil
+	}
+	b, err := strconv.ParseBool(o[key])
+	if err != nil {
+		return false, errs.New(errs.InvalidArgument, "invalid value for %s: %q", key, o[key])
+	}
+	return b, nil
 }

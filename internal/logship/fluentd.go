@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -61,16 +60,12 @@ func newFluentd(s Source) (Sink, error) {
 			return nil, errs.New(errs.InvalidArgument, "unsupported scheme %q in fluentd-address", u.Scheme)
 		}
 	}
+	var err error
 	for key, to := range map[string]*bool{"fluentd-request-ack": &f.ack, "fluentd-sub-second-precision": &f.subsec} {
-		if v := o[key]; v != "" {
-			b, err := strconv.ParseBool(v)
-			if err != nil {
-				return nil, errs.New(errs.InvalidArgument, "invalid value for %s: %q", key, v)
-			}
-			*to = b
+		if *to, err = parseFlag(o, key); err != nil {
+			return nil, err
 		}
 	}
-	var err error
 	if f.tag, err = s.tag(defaultTag); err != nil {
 		return nil, err
 	}

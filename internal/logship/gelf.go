@@ -117,9 +117,6 @@ func (g *gelf) encode(l *Line) ([]byte, error) {
 }
 
 func (g *gelf) deliver(ctx context.Context, data []byte) error {
-	if len(bytes.TrimSpace(data)) == 0 {
-		return nil
-	}
 	if g.network == "tcp" {
 		return g.write(ctx, append(data, 0))
 	}

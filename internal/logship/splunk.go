@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -87,17 +86,6 @@ func newSplunk(s Source) (Sink, error) {
 		}
 	}
 	return p, nil
-}
-
-func parseFlag(o map[string]string, key string) (bool, error) {
-	if o[key] == "" {
-		return false, nil
-	}
-	b, err := strconv.ParseBool(o[key])
-	if err != nil {
-		return false, errs.New(errs.InvalidArgument, "invalid value for %s: %q", key, o[key])
-	}
-	return b, nil
 }
 
 func (p *splunk) Send(ctx context.Context, lines []Line) (int, error) {
