@@ -79,6 +79,7 @@ func Parse(args []string) (Config, error) {
 		cfg.Action = Version
 		return cfg, nil
 	case p.flags.NArg() > 0:
+		//lint:ignore ST1005 Docker's text
 		return cfg, errs.Wrap(errs.InvalidArgument, &FlagError{errors.New(`"gantryd" accepts no argument(s).`)})
 	case p.validate:
 		cfg.Action = Validate

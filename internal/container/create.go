@@ -3,7 +3,6 @@ package container
 import (
 	"context"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -309,5 +308,3 @@ func (s *Service) withDefaults(in *container.HostConfig) *container.HostConfig {
 
 // DefaultRuntime is the name of the only OCI runtime that is registered.
 const DefaultRuntime = "gantry-runtime"
-
-func hostPlatform() string { return runtime.GOOS }

@@ -30,7 +30,6 @@ type plan struct {
 	devices    []specs.LinuxDevice
 	deviceList []specs.LinuxDeviceCgroup
 	netFiles   bool // resolv.conf, hostname and hosts are bound from the bundle
-	cgroupV2   bool
 	defInit    bool
 }
 

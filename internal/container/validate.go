@@ -219,16 +219,6 @@ func badReference(err error) error {
 	return err
 }
 
-// parseEnv gives the value of a variable in an environment.
-func parseEnv(env []string, key string) (string, bool) {
-	for _, e := range slices.Backward(env) {
-		if k, v, _ := strings.Cut(e, "="); k == key {
-			return v, true
-		}
-	}
-	return "", false
-}
-
 func parseBool(v string) (bool, error) {
 	switch v {
 	case "", "true", "1":

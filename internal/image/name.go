@@ -73,11 +73,6 @@ func idPrefix(s string) (string, bool) {
 	return s, hexDigits.MatchString(s)
 }
 
-// isIDPrefix tells whether the user meant the image by its ID.
-func isIDPrefix(id digest.Digest, s string) bool {
-	return s != "" && (strings.HasPrefix(id.String(), s) || strings.HasPrefix(id.Encoded(), s))
-}
-
 // shortID is the ID as Docker prints it.
 func shortID(d digest.Digest) string {
 	if e := d.Encoded(); len(e) > 12 {

@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/moby/moby/api/types/events"
 	networktypes "github.com/moby/moby/api/types/network"
 
 	"github.com/gantry-run/gantry/internal/engine"
@@ -115,19 +114,6 @@ func (w *world) start(t testing.TB, o Options) *Service {
 		}
 	})
 	return s
-}
-
-// kill ends a service as a killed process would: its sockets close, nothing
-// else happens.
-func (s *Service) kill(t testing.TB) {
-	t.Helper()
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.calls.Wait()
-	if err := errors.Join(s.stop(), s.release()); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func request(id string, ports ...string) engine.NetworkRequest {
@@ -286,17 +272,6 @@ func (w *world) askUDP(ns *os.File, at string, wait time.Duration) (string, erro
 	return host, err
 }
 
-// ruleset is the host's firewall as nft(8) reads it.
-func (w *world) ruleset(t testing.TB) string {
-	t.Helper()
-	var out []byte
-	w.in(t, w.host, func() (err error) {
-		out, err = exec.Command("nft", "list", "ruleset").CombinedOutput()
-		return err
-	})
-	return string(out)
-}
-
 func (w *world) links(t testing.TB) []string {
 	t.Helper()
 	var out []string
@@ -319,37 +294,6 @@ func (w *world) sysctl(t testing.TB, path string) string {
 		return err
 	})
 	return v
-}
-
-// eventually waits for what the kernel does in its own time.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("still not: %s", what)
-		}
-	}
-}
-
-// process starts a program inside a namespace and gives its pid.
-func (w *world) process(t testing.TB, ns *os.File) int {
-	t.Helper()
-	cmd := exec.Command("sleep", "1000")
-	w.in(t, ns, cmd.Start)
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	return cmd.Process.Pid
-}
-
-// recorder is an engine.Publisher.
-type recorder struct {
-	mu  sync.Mutex
-	got []string
-}
-
-func (r *recorder) Publish(t events.Type, action events.Action, id string, attributes map[string]string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.got = append(r.got, fmt.Sprintf("%s %s %s %s", t, action, attributes["container"], attributes["name"]))
 }
 
 func openFiles(t testing.TB) int {

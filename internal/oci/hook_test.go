@@ -26,7 +26,9 @@ func TestHooks(t *testing.T) {
 	}
 	spec := newSpec("sh", "-c", "cat /started; sleep 0.2")
 	spec.Hooks = &specs.Hooks{
-		Prestart: hook("prestart"), CreateRuntime: hook("createRuntime"), CreateContainer: hook("createContainer"), //nolint:staticcheck // still in use
+		//lint:ignore SA1019 deprecated, but still in use
+		Prestart:      hook("prestart"),
+		CreateRuntime: hook("createRuntime"), CreateContainer: hook("createContainer"),
 		StartContainer: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "cat > /started"}}},
 		Poststart:      hook("poststart"), Poststop: hook("poststop"),
 	}

@@ -170,7 +170,7 @@ func TestRlimits(t *testing.T) {
 func TestJoinNamespaces(t *testing.T) {
 	c := background(t, nil)
 	path := func(kind string) string { return fmt.Sprintf("/proc/%d/ns/%s", c.Pid(), kind) }
-	ours := fmt.Sprintf("for n in net ipc uts pid; do readlink /proc/self/ns/$n; done; hostname")
+	ours := "for n in net ipc uts pid; do readlink /proc/self/ns/$n; done; hostname"
 	want, err := execIn(t, c, newProcess("sh", "-c", ours))
 	if err != nil {
 		t.Fatal(err)

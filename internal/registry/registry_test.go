@@ -255,8 +255,7 @@ func TestHostsFile(t *testing.T) {
 }
 
 func TestTags(t *testing.T) {
-	var srv *httptest.Server
-	srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.RawQuery {
 		case "":
 			w.Header().Set("Link", `</v2/x/tags/list?last=b>; rel="next"`)

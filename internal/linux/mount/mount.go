@@ -223,9 +223,6 @@ var pseudo = map[string]bool{
 	"proc": true, "sysfs": true, "tmpfs": true, "devpts": true, "mqueue": true, "cgroup": true, "cgroup2": true,
 }
 
-// maxString is the longest value that fsconfig takes, without its NUL byte.
-const maxString = 255
-
 // maxPage is the longest option string that mount(2) takes, without its NUL byte.
 const maxPage = 4095
 

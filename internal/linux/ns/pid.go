@@ -37,7 +37,7 @@ func parseStat(data []byte) (Proc, error) {
 		return Proc{}, errors.New("parse stat: no command name")
 	}
 	fields := bytes.Fields(data[end+1:])
-	const state, start = 3 - 3, 22 - 3 // field numbers of proc(5); the third is the first here
+	const state, start = 0, 22 - 3 // field numbers of proc(5) less 3, that of the first one here
 	if len(fields) <= start || len(fields[state]) != 1 {
 		return Proc{}, errors.New("parse stat: too few fields")
 	}

@@ -51,7 +51,12 @@ type Joiner struct {
 
 // cloneArgs is struct clone_args of linux/sched.h in its second version.
 type cloneArgs struct {
-	flags, pidfd, childTid, parentTid, exitSignal, stack, stackSize, tls, setTid, setTidSize, cgroup uint64
+	flags, pidfd uint64
+	_, _         uint64 // where to store thread ids
+	exitSignal   uint64
+	_, _, _      uint64 // stack and its size, thread-local storage
+	_, _         uint64 // thread ids to take, their number
+	cgroup       uint64
 }
 
 // ForkJoin starts the child from a thread on which prepare ran first, as Fork
