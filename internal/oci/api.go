@@ -16,7 +16,11 @@ type Options struct {
 	Root string
 	// SystemdCgroup selects the systemd cgroup driver (runc's --systemd-cgroup).
 	SystemdCgroup bool
-	Log           *slog.Logger
+	// Rootless says that cgroups which this user may not make are done without, as
+	// long as no limit needs them (runc's --rootless). nil: if the user is not the
+	// machine's root.
+	Rootless *bool
+	Log      *slog.Logger
 	// OneShot is for a process that ends after one operation: it seals the
 	// runtime's program by a read-only mount instead of copying it to memory.
 	OneShot bool

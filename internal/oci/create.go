@@ -164,9 +164,6 @@ func (r *Runtime) newContainer(id string, job *creation) (*Container, error) {
 	if h := job.spec.Hooks; h != nil {
 		c.state.Poststart, c.state.Poststop = plan.Hooks(h.Poststart), plan.Hooks(h.Poststop)
 	}
-	if job.plan.Root != nil {
-		job.plan.Root.CgroupDirs, job.plan.Root.CgroupUnified = group.V1, group.Unified
-	}
 	return c, nil
 }
 
@@ -195,10 +192,16 @@ func (c *Container) claim(cgroupsPath string, undo *cleanup.Stack) error {
 // launch makes cgroup and process, which waits for its orders before it does
 // anything.
 func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Stack) (*Process, error) {
-	group := c.state.Cgroup
-	limits, err := buildResources(job.resources, group.V2())
+	limits, err := buildResources(job.resources, c.state.Cgroup.V2())
 	if err != nil {
 		return nil, err
+	}
+	if err := c.permitGroup(limits); err != nil {
+		return nil, err
+	}
+	group := c.state.Cgroup
+	if job.plan.Root != nil {
+		job.plan.Root.CgroupDirs, job.plan.Root.CgroupUnified = group.V1, group.Unified
 	}
 	devices, err := buildDeviceRules(job.resources)
 	if err != nil {
@@ -210,7 +213,7 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	// The cgroup and the filter are made while a thread makes the mounts.
 	undo.Push(group.Remove)
 	ready := async(func() (g groundwork, err error) {
-		if g.door, err = setUpGroup(group, limits, devices); err != nil {
+		if g.door, err = c.setUpGroup(limits, devices); err != nil {
 			return g, err
 		}
 		g.filter, err = c.compileSeccomp(job.spec)
@@ -264,15 +267,25 @@ func async[T any](f func() (T, error)) func() (T, error) {
 	}
 }
 
+// permitGroup makes do with the cgroups that this user may make.
+func (c *Container) permitGroup(limits *cgroups.Resources) (err error) {
+	if c.rt.rootless() {
+		c.state.Cgroup, err = c.state.Cgroup.Permitted(limits)
+	}
+	return err
+}
+
 // setUpGroup makes the cgroup and opens it for init to enter.
-func setUpGroup(group cgroup.Group, limits *cgroups.Resources, devices []cgroup.DeviceRule) (*cgroup.Door, error) {
+func (c *Container) setUpGroup(limits *cgroups.Resources, devices []cgroup.DeviceRule) (*cgroup.Door, error) {
+	group := c.state.Cgroup
 	if err := group.Create(limits); err != nil {
 		return nil, err
 	}
 	if err := group.Set(limits); err != nil {
 		return nil, err
 	}
-	if err := group.AllowDevices(devices); err != nil {
+	// Without it, a user namespace keeps devices away: nobody can make them there.
+	if err := group.AllowDevices(devices); err != nil && !c.rt.rootless() {
 		return nil, err
 	}
 	return group.Open("")

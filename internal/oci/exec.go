@@ -108,6 +108,28 @@ func (c *Container) planExec(spec *specs.Process) (*plan.Init, *seccomp.Program,
 // through the machine's own /proc before the container's files come into sight.
 const threadNamespaces = unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWPID
 
+// kindsToJoin are the namespaces (CLONE_NEW*) that an exec joins: all, but who is
+// not the machine's root may not even join those that he is in.
+func kindsToJoin(pid int) (int, error) {
+	const all = threadNamespaces | unix.CLONE_NEWUSER | unix.CLONE_NEWTIME | unix.CLONE_NEWCGROUP
+	if !ns.Rootless() {
+		return all, nil
+	}
+	shared, err := ns.Shared(pid)
+	return all &^ shared, err
+}
+
+// joinOf makes the calling thread a member of namespaces of the process behind pidfd.
+func joinOf(pidfd, kinds int) error {
+	if kinds == 0 {
+		return nil
+	}
+	if err := unix.Setns(pidfd, kinds); err != nil {
+		return fmt.Errorf("join namespaces of container: %w", err)
+	}
+	return nil
+}
+
 func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Program) (*spawned, error) {
 	pid, start := c.process()
 	pidfd, err := ns.Open(pid, start)
@@ -128,55 +150,67 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 		return nil, fmt.Errorf("exec in container %q: %w", c.id, err)
 	}
 	defer closeAll(files)
+	kinds, err := kindsToJoin(pid)
+	if err != nil {
+		return nil, fmt.Errorf("exec in container %q: %w", c.id, err)
+	}
 	b := &birth{
 		io: o.IO, preserve: o.PreserveFDs, extra: files[:2], door: door, oneShot: c.rt.oneShot, log: c.rt.log,
-		prepare: func() error {
-			if err := unix.Setns(pidfd, threadNamespaces); err != nil {
-				return fmt.Errorf("join namespaces of container: %w", err)
-			}
-			return nil
-		},
+		prepare: func() error { return joinOf(pidfd, kinds&threadNamespaces) },
 	}
 	if o.Process.Terminal {
 		b.io = IO{}
 	}
 	b.oomScore, b.exact = p.Process.OOMScoreAdj, p.Process.ExactLimits
 	if c.state.UserNS || c.state.TimeNS {
-		b.joinByChild(pidfd, c.state.UserNS, c.state.TimeNS)
+		kinds &= threadNamespaces | unix.CLONE_NEWCGROUP | c.ownKinds()
+		b.joinByChild(pidfd, kinds&^unix.CLONE_NEWCGROUP)
 	}
+	hasCgroupNS := kinds&unix.CLONE_NEWCGROUP != 0
 	if !c.state.UserNS && !c.state.TimeNS && boot.Threadable(p, 0) {
-		p.FDs, b.extra = plan.FDs{MountNS: files[0], CgroupNS: files[1]}, nil // the thread joins them, the child need not
-		t := &threadBirth{plan: p, pidNS: files[2], listener: -1}
-		t.ready = func() (groundwork, error) { return groundwork{b.door, filter}, nil }
-		t.enter = func() error {
-			if err := unix.Setns(pidfd, threadNamespaces&^unix.CLONE_NEWPID); err != nil {
-				return fmt.Errorf("join namespaces of container: %w", err)
-			}
-			return nil
+		p.FDs, b.extra = plan.FDs{MountNS: files[0]}, nil // the thread joins them, the child need not
+		if hasCgroupNS {
+			p.FDs.CgroupNS = files[1]
 		}
+		t := &threadBirth{plan: p, pidNS: -1, listener: -1}
+		if kinds&unix.CLONE_NEWPID != 0 {
+			t.pidNS = files[2]
+		}
+		t.ready = func() (groundwork, error) { return groundwork{b.door, filter}, nil }
+		t.enter = func() error { return joinOf(pidfd, kinds&threadNamespaces&^unix.CLONE_NEWPID) }
 		return c.besideIfBusy(o, b, pid, func() (*spawned, error) { return b.spawnOnThread(t) })
 	}
-	p.FDs = plan.FDs{FirstClosed: b.sockFD(), MountNS: b.sockFD() + 1, CgroupNS: b.sockFD() + 2}
+	p.FDs = plan.FDs{FirstClosed: b.sockFD(), MountNS: b.sockFD() + 1}
+	if hasCgroupNS {
+		p.FDs.CgroupNS = b.sockFD() + 2
+	}
 	return c.besideIfBusy(o, b, pid, b.spawn)
+}
+
+// ownKinds are the namespaces of the container's own among those that only a
+// process with one thread can join.
+func (c *Container) ownKinds() (kinds int) {
+	if c.state.UserNS {
+		kinds |= unix.CLONE_NEWUSER
+	}
+	if c.state.TimeNS {
+		kinds |= unix.CLONE_NEWTIME
+	}
+	return kinds
 }
 
 // joinByChild leaves the joining to the child, which alone can join a user or
 // time namespace. Only the PID namespace is the forking thread's to join, as it
-// takes effect for children.
-func (b *birth) joinByChild(pidfd int, user, time bool) {
-	b.prepare = func() error {
-		if err := unix.Setns(pidfd, unix.CLONE_NEWPID); err != nil {
-			return fmt.Errorf("join PID namespace of container: %w", err)
-		}
-		return nil
+// takes effect for children; for an ordinary user, who may not join it from
+// outside, the child forks once more.
+func (b *birth) joinByChild(pidfd, kinds int) {
+	b.join, b.beRoot = pidfd, kinds&unix.CLONE_NEWUSER != 0
+	if b.again = b.beRoot && !mayMount(); b.again {
+		b.joinKinds, b.prepare = kinds, nil
+		return
 	}
-	b.join, b.joinKinds, b.beRoot = pidfd, threadNamespaces&^unix.CLONE_NEWPID, user
-	if user {
-		b.joinKinds |= unix.CLONE_NEWUSER
-	}
-	if time {
-		b.joinKinds |= unix.CLONE_NEWTIME
-	}
+	b.joinKinds = kinds &^ unix.CLONE_NEWPID
+	b.prepare = func() error { return joinOf(pidfd, kinds&unix.CLONE_NEWPID) }
 }
 
 // besideIfBusy spawns, and once more where the container's init is now if the

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/ns"
 )
 
 // Runtime runs containers whose state lives under one directory. All its
@@ -18,6 +19,7 @@ type Runtime struct {
 	root          string
 	systemdCgroup bool
 	oneShot       bool
+	rootless      func() bool
 	log           *slog.Logger
 }
 
@@ -33,7 +35,11 @@ func New(o Options) (*Runtime, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Runtime{root: filepath.Clean(o.Root), systemdCgroup: o.SystemdCgroup, oneShot: o.OneShot, log: log}, nil
+	rootless := ns.Rootless
+	if o.Rootless != nil {
+		rootless = func() bool { return *o.Rootless }
+	}
+	return &Runtime{root: filepath.Clean(o.Root), systemdCgroup: o.SystemdCgroup, oneShot: o.OneShot, rootless: rootless, log: log}, nil
 }
 
 var validID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[\w+.-]+$`) })

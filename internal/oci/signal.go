@@ -17,7 +17,7 @@ import (
 // container that has ended is errs.Conflict; with all that is no error, since
 // the aim is reached.
 func (c *Container) Signal(ctx context.Context, sig unix.Signal, all bool) error {
-	if all {
+	if all && !c.state.Cgroup.Empty() {
 		if err := c.state.Cgroup.SignalAll(ctx, sig); err != nil {
 			return fmt.Errorf("signal container %q: %w", c.id, err)
 		}
@@ -63,8 +63,17 @@ func (c *Container) thawForDeath(ctx context.Context) {
 	}
 }
 
-// Pids lists the host pids of all processes of the container.
-func (c *Container) Pids() ([]int, error) { return c.state.Cgroup.Pids() }
+// Pids lists the host pids of all processes of the container; without a cgroup,
+// see Options.Rootless, only that of its init.
+func (c *Container) Pids() ([]int, error) {
+	if !c.state.Cgroup.Empty() {
+		return c.state.Cgroup.Pids()
+	}
+	if alive, err := c.alive(); err != nil || !alive {
+		return nil, err
+	}
+	return []int{c.Pid()}, nil
+}
 
 // OOMKilled tells whether the kernel killed a process of the container for want
 // of memory. It can be asked until Delete.

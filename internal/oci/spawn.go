@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/capability"
 	"github.com/gantry-run/gantry/internal/linux/cgroup"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/ns"
@@ -56,6 +57,7 @@ type birth struct {
 	join      int // with joinKinds: a pidfd, see ns.Joiner
 	joinKinds int
 	beRoot    bool
+	again     bool // see ns.Joiner
 	ownMemory bool // fork without sharing memory, as a new time namespace demands
 	oomScore  *int
 	exact     bool // fail if oomScore needs a privilege that is missing
@@ -83,12 +85,6 @@ func (b *birth) spawn() (_ *spawned, err error) {
 		Dir: "/", Files: files, Env: []string{"GOMAXPROCS=1"},
 		Sys: &syscall.SysProcAttr{Cloneflags: b.clone},
 	}
-	if b.clone&unix.CLONE_NEWUSER != 0 {
-		attr.Sys.UidMappings, attr.Sys.GidMappings = b.uidMap, b.gidMap
-		attr.Sys.GidMappingsEnableSetgroups = os.Geteuid() == 0
-		// Only root of the new namespace keeps its capabilities over execve.
-		attr.Sys.Credential = &syscall.Credential{NoSetGroups: true}
-	}
 	if u := b.door.Unified(); u >= 0 {
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, u
 	}
@@ -103,13 +99,17 @@ func (b *birth) spawn() (_ *spawned, err error) {
 		return nil
 	}
 	var child ns.Child
-	if b.joinKinds != 0 || b.ownMemory {
-		child, err = ns.ForkJoin(func() (ns.Joiner, error) {
-			return ns.Joiner{
-				Program: int(self.Fd()), Argv: argv, Env: attr.Env, Files: files, CgroupFD: b.door.Unified(), Clone: b.clone,
-				OwnMemory: true, Join: b.join, Kinds: b.joinKinds, BeRoot: b.beRoot,
-			}, prepare()
-		})
+	newUser := b.clone&unix.CLONE_NEWUSER != 0
+	if b.joinKinds != 0 || b.ownMemory || newUser {
+		j := ns.Joiner{
+			Program: int(self.Fd()), Argv: argv, Env: attr.Env, Files: files, CgroupFD: b.door.Unified(), Clone: b.clone,
+			OwnMemory: true, Join: b.join, Kinds: b.joinKinds, Again: b.again,
+			BeRoot: b.beRoot || newUser, // only root of the namespace keeps its capabilities over execve
+		}
+		if newUser {
+			j.Born = func(pid int) error { return ns.MapIDs(pid, b.uidMap, b.gidMap) }
+		}
+		child, err = ns.ForkJoin(func() (ns.Joiner, error) { return j, prepare() })
 	} else {
 		child, err = ns.Fork("/proc/self/fd/"+strconv.Itoa(int(self.Fd())), argv, attr, prepare)
 	}
@@ -203,7 +203,9 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 		}
 	}
 	b.oomScore, b.exact = job.plan.Process.OOMScoreAdj, job.plan.Process.ExactLimits
-	if !b.ownMemory && boot.Threadable(job.plan, b.clone) {
+	// In a user namespace, the kernel lets procfs be mounted only as long as another
+	// one is in sight: not after pivot_root, as the thread's child would.
+	if !b.ownMemory && !ns.Rootless() && boot.Threadable(job.plan, b.clone) {
 		t := &threadBirth{plan: job.plan, ready: ready, pidNS: join.pid(), listener: -1, keep: job.options.KeepMounts}
 		t.enter = func() error { return join.enter(unix.CLONE_NEWPID) }
 		if job.wait {
@@ -219,7 +221,7 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 		return nil, err
 	}
 	b.door = ground.door
-	if job.plan.UserNS {
+	if job.plan.UserNS && mayMount() {
 		mounts, err := prepareMounts(job.plan.Root, b.sockFD()+1)
 		if err != nil {
 			return nil, err
@@ -239,6 +241,13 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 		b.extra = append(b.extra, listener)
 	}
 	return b.spawn()
+}
+
+// mayMount tells whether this process may mount. An ordinary user may not; then
+// the container's init makes all mounts with the user's own rights.
+func mayMount() bool {
+	caps, err := capability.Current()
+	return err == nil && caps.Effective&capability.Bit(unix.CAP_SYS_ADMIN) != 0
 }
 
 // prepareMounts makes the mounts that come from the host, for an init without

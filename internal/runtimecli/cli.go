@@ -13,10 +13,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/ns"
 	"github.com/gantry-run/gantry/internal/oci"
 )
 
@@ -24,7 +26,12 @@ import (
 const Name = "gantry-runtime"
 
 // defaultRoot is where state lives if --root says nothing.
-const defaultRoot = "/run/gantry/runtime"
+func defaultRoot() string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && ns.Rootless() {
+		return filepath.Join(dir, "gantry/runtime")
+	}
+	return "/run/gantry/runtime"
+}
 
 // app is one invocation.
 type app struct {
@@ -85,7 +92,7 @@ func Main(args []string) int {
 
 func (a *app) run(ctx context.Context, args []string) (int, error) {
 	f := a.flags(Name)
-	f.StringVar(&a.root, "root", defaultRoot, "root directory for storage of container state")
+	f.StringVar(&a.root, "root", defaultRoot(), "root directory for storage of container state")
 	f.StringVar(&a.logPath, "log", "", "file to write the log to (default: standard error)")
 	f.StringVar(&a.logFormat, "log-format", "text", "format of the log: text or json")
 	f.BoolVar(&a.debug, "debug", false, "log more")
@@ -136,7 +143,15 @@ func (a *app) runCommand(ctx context.Context, c command, args []string) (int, er
 	if err != nil {
 		return 1, err
 	}
-	a.runtime, err = oci.New(oci.Options{Root: root, SystemdCgroup: a.systemdCgroup, Log: a.log, OneShot: true})
+	o := oci.Options{Root: root, SystemdCgroup: a.systemdCgroup, Log: a.log, OneShot: true}
+	if a.rootless != "auto" {
+		rootless, err := strconv.ParseBool(a.rootless)
+		if err != nil {
+			return 1, errs.New(errs.InvalidArgument, "invalid --rootless: %q is none of true, false and auto", a.rootless)
+		}
+		o.Rootless = &rootless
+	}
+	a.runtime, err = oci.New(o)
 	if err != nil {
 		return 1, err
 	}

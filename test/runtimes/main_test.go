@@ -1,7 +1,6 @@
 package runtimes
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +50,9 @@ func setup() (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := os.Chmod(dir, 0o755); err != nil { // an ordinary user runs it too
+		return nil, err
+	}
 	world.dir, world.runtime, world.image = dir, filepath.Join(dir, "gantry-runtime"), filepath.Join(dir, "busybox.tar")
 	build := exec.Command("go", "build", "-o", world.runtime, "../../cmd/gantry-runtime")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -73,6 +75,7 @@ type driver struct {
 	t    *testing.T
 	args []string
 	env  []string
+	dir  string
 }
 
 const timeout = time.Minute
@@ -84,15 +87,20 @@ func (d *driver) run(args ...string) (string, int) {
 	defer cancel()
 	all := append(append([]string(nil), d.args...), args...)
 	cmd := exec.CommandContext(ctx, all[0], all[1:]...)
-	cmd.Env = append(os.Environ(), d.env...)
-	cmd.WaitDelay = 5 * time.Second
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
-	if _, exited := errors.AsType[*exec.ExitError](err); ctx.Err() != nil || err != nil && !exited && !errors.Is(err, exec.ErrWaitDelay) {
-		d.t.Fatalf("%q: %v\n%s", args, errors.Join(err, ctx.Err()), &out)
+	cmd.Env, cmd.Dir = append(os.Environ(), d.env...), d.dir
+	// A file, not a pipe: a container in the background keeps what it inherits.
+	file, err := os.Create(filepath.Join(d.t.TempDir(), "out"))
+	if err != nil {
+		d.t.Fatal(err)
 	}
-	return out.String(), cmd.ProcessState.ExitCode()
+	defer file.Close() //nolint:errcheck // read again below
+	cmd.Stdout, cmd.Stderr = file, file
+	err = cmd.Run()
+	out, rerr := os.ReadFile(file.Name())
+	if _, exited := errors.AsType[*exec.ExitError](err); ctx.Err() != nil || rerr != nil || err != nil && !exited {
+		d.t.Fatalf("%q: %v\n%s", args, errors.Join(err, rerr, ctx.Err()), out)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
 }
 
 // ok runs a command that must succeed and whose output must match.

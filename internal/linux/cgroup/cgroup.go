@@ -37,6 +37,9 @@ type Group struct {
 // V2 tells whether the machine has the unified hierarchy only.
 func (g Group) V2() bool { return len(g.V1) == 0 && g.Unified != "" }
 
+// Empty tells whether the group is in no hierarchy at all, see Permitted.
+func (g Group) Empty() bool { return len(g.V1) == 0 && g.Unified == "" }
+
 // hierarchy is one mounted cgroup tree.
 type hierarchy struct {
 	controllers []string // empty for the unified one

@@ -90,7 +90,7 @@ func (g Group) Set(r *cgroups.Resources) error {
 		}
 	} else {
 		var m *cgroupv1.Manager
-		if m, err = cgroupv1.NewManager(&cgroups.Cgroup{Resources: &limits}, g.V1); err == nil {
+		if m, err = cgroupv1.NewManager(&cgroups.Cgroup{Resources: &limits}, g.paths()); err == nil {
 			err = m.Set(&limits)
 		}
 	}
@@ -101,6 +101,14 @@ func (g Group) Set(r *cgroups.Resources) error {
 		return fmt.Errorf("set cgroup limits: %w", err)
 	}
 	return nil
+}
+
+// paths is V1 as the library wants it, to which none would mean the default ones.
+func (g Group) paths() map[string]string {
+	if g.V1 == nil {
+		return map[string]string{}
+	}
+	return g.V1
 }
 
 // Stats reads the statistics of all controllers.
@@ -115,7 +123,7 @@ func (g Group) Stats() (*cgroups.Stats, error) {
 		}
 	} else {
 		var m *cgroupv1.Manager
-		if m, err = cgroupv1.NewManager(&cgroups.Cgroup{Resources: r}, g.V1); err == nil {
+		if m, err = cgroupv1.NewManager(&cgroups.Cgroup{Resources: r}, g.paths()); err == nil {
 			stats, err = m.GetStats()
 		}
 	}

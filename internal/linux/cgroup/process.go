@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 
+	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 )
 
@@ -35,6 +36,9 @@ func (g Group) primary() string {
 // Pids lists the processes in the group and in groups below it. A group that
 // does not exist has none.
 func (g Group) Pids() ([]int, error) {
+	if g.Empty() {
+		return nil, nil
+	}
 	pids, err := cgroups.GetAllPids(g.primary())
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 		return nil, nil
@@ -65,7 +69,7 @@ func (g Group) setFrozen(ctx context.Context, frozen bool) error {
 	} else if dir, ok := g.V1["freezer"]; ok {
 		err = freezeV1(ctx, filepath.Join(dir, "freezer.state"), word)
 	} else {
-		err = errors.New("no freezer")
+		err = errs.New(errs.Unsupported, "there is no freezer that this user may use")
 	}
 	if err != nil {
 		return fmt.Errorf("%s cgroup: %w", verb, err)
@@ -104,7 +108,11 @@ func (g Group) Frozen() (bool, error) {
 		}
 		return v == "1", err
 	}
-	data, err := fd.ReadFile(filepath.Join(g.V1["freezer"], "freezer.state"))
+	dir, ok := g.V1["freezer"]
+	if !ok {
+		return false, nil
+	}
+	data, err := fd.ReadFile(filepath.Join(dir, "freezer.state"))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 		return false, nil
 	}
@@ -129,7 +137,7 @@ func (g Group) SignalAll(ctx context.Context, sig unix.Signal) error {
 	}
 	if !frozen {
 		// A process that forks faster than its children are listed would escape.
-		if err := g.Freeze(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := g.Freeze(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) && !errs.Is(err, errs.Unsupported) {
 			return err
 		}
 	}
@@ -140,7 +148,7 @@ func (g Group) SignalAll(ctx context.Context, sig unix.Signal) error {
 		}
 	}
 	if !frozen || sig == unix.SIGKILL && g.Unified == "" { // a v1 freezer holds back even SIGKILL
-		if terr := g.Thaw(ctx); terr != nil && !errors.Is(terr, fs.ErrNotExist) {
+		if terr := g.Thaw(ctx); terr != nil && !errors.Is(terr, fs.ErrNotExist) && !errs.Is(terr, errs.Unsupported) {
 			err = errors.Join(err, terr)
 		}
 	}

@@ -1,6 +1,10 @@
 package ns
 
-import "golang.org/x/sys/unix"
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
 
 // Kind is a sort of namespace.
 type Kind struct {
@@ -31,4 +35,23 @@ func KindOf(name string) (Kind, bool) {
 		}
 	}
 	return Kind{}, false
+}
+
+// Shared tells which namespaces (CLONE_NEW*) the calling process has in common
+// with another.
+func Shared(pid int) (kinds int, err error) {
+	for _, k := range Kinds {
+		var ours, theirs unix.Stat_t
+		if err := unix.Stat("/proc/self/ns/"+k.File, &ours); err != nil {
+			return 0, fmt.Errorf("find %s namespace: %w", k.Name, err)
+		}
+		file := fmt.Sprintf("/proc/%d/ns/%s", pid, k.File)
+		if err := unix.Stat(file, &theirs); err != nil {
+			return 0, fmt.Errorf("find %s namespace of process %d: %w", k.Name, pid, err)
+		}
+		if ours.Dev == theirs.Dev && ours.Ino == theirs.Ino {
+			kinds |= k.Clone
+		}
+	}
+	return kinds, nil
 }

@@ -171,3 +171,24 @@ func TestCoarseTimers(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestBornFails(t *testing.T) {
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	pid, want := 0, errors.New("no maps")
+	_, err = ForkJoin(func() (Joiner, error) {
+		return Joiner{
+			Program: int(self.Fd()), Argv: []string{"true"}, CgroupFD: -1, OwnMemory: true,
+			Born: func(p int) error { pid = p; return want },
+		}, nil
+	})
+	if !errors.Is(err, want) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Stat(pid); pid == 0 || !Gone(err) {
+		t.Errorf("the child %d is still there: %v", pid, err)
+	}
+}

@@ -1,6 +1,7 @@
 package ns
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"syscall"
@@ -47,6 +48,16 @@ type Joiner struct {
 	Join      int  // with OwnMemory: a pidfd whose process's namespaces are joined
 	Kinds     int  // CLONE_NEW* to join; 0: none
 	BeRoot    bool // become user and group 0 afterwards, for a user namespace
+	// Again lets the child fork once more after it has joined, and end: a PID
+	// namespace that is among Kinds takes effect for children. Who is no root outside
+	// may join it only from inside of the user namespace that owns it.
+	Again bool
+
+	// Born, if set, is called while the new child, which must have OwnMemory, waits
+	// before it does anything: to write the id maps of a new user namespace, without
+	// which it would lose its capabilities when it executes the program. If it fails,
+	// the child ends.
+	Born func(pid int) error
 }
 
 // cloneArgs is struct clone_args of linux/sched.h in its second version.
@@ -105,41 +116,82 @@ func (j *Joiner) fork() (Child, error) {
 	if !j.OwnMemory {
 		args.flags |= unix.CLONE_VM | unix.CLONE_VFORK
 	}
+	gate := [2]int{-1, -1}
+	if j.Born != nil {
+		if err := unix.Pipe2(gate[:], unix.O_CLOEXEC); err != nil {
+			fd.Close(report[1])
+			return none, err
+		}
+		defer fd.Close(gate[0])
+	}
 	files := append([]uintptr(nil), j.Files...)
 	syscall.ForkLock.Lock()
-	pid, errno := forkExec(args, j, files, argv, env, uintptr(report[1]))
+	pid, errno := forkExec(args, j, files, argv, env, uintptr(report[1]), gate)
 	runtimeAfterFork()
 	syscall.ForkLock.Unlock()
 	fd.Close(report[1])
 	if errno != 0 {
+		fd.Close(gate[1])
 		return none, errno
 	}
 	child := Child{Pid: int(pid), PidFD: int(*pidfd)}
-	if reason := readErrno(report[0]); reason != 0 {
-		fd.Close(child.PidFD)
-		for { // it has exited
-			if _, err := unix.Wait4(child.Pid, nil, 0, nil); err != unix.EINTR {
-				break
-			}
+	if j.Born != nil {
+		if err = j.Born(child.Pid); err == nil {
+			_, err = unix.Write(gate[1], []byte{0})
 		}
-		return none, reason
+		fd.Close(gate[1])
+	}
+	reason, second := readReport(report[0])
+	if err == nil && reason != 0 {
+		err = reason
+	}
+	if j.Again {
+		reap(child)
+		if child = none; second == 0 {
+			return none, errors.Join(err, errors.New("the child ended early"))
+		}
+		var oerr error
+		if child = (Child{Pid: second}); err == nil { // it is ours and not reaped: its pid is nobody else's
+			child.PidFD, oerr = unix.PidfdOpen(second, 0)
+			err = oerr
+		}
+	}
+	if err != nil {
+		reap(child)
+		return none, err
 	}
 	return child, nil
 }
 
-// readErrno reads what the child reports; 0 when execve closed the pipe.
-func readErrno(pipe int) syscall.Errno {
-	var reason syscall.Errno
-	buf := (*[unsafe.Sizeof(reason)]byte)(unsafe.Pointer(&reason))
+// reap waits for a child that has exited, or is about to.
+func reap(c Child) {
+	fd.Close(c.PidFD)
+	for {
+		if _, err := unix.Wait4(c.Pid, nil, 0, nil); err != unix.EINTR {
+			return
+		}
+	}
+}
+
+// bornAgain marks, in a report, the pid of a second child.
+const bornAgain = 1 << 32
+
+// readReport reads what the child reports until execve closes the pipe: why it
+// failed, if it did, and the pid of its own child.
+func readReport(pipe int) (reason syscall.Errno, second int) {
+	var word uint64
+	buf := (*[8]byte)(unsafe.Pointer(&word))
 	for {
 		n, err := unix.Read(pipe, buf[:])
-		if err == unix.EINTR {
-			continue
+		switch {
+		case err == unix.EINTR:
+		case err != nil || n != len(buf):
+			return reason, second
+		case word&bornAgain != 0:
+			second = int(word &^ bornAgain)
+		default:
+			reason = syscall.Errno(word)
 		}
-		if err != nil || n != len(buf) {
-			return 0
-		}
-		return reason
 	}
 }
 
@@ -151,7 +203,7 @@ func readErrno(pipe int) syscall.Errno {
 //go:noinline
 //go:norace
 //go:nocheckptr
-func forkExec(args *cloneArgs, j *Joiner, files []uintptr, argv, env []*byte, report uintptr) (pid uintptr, errno syscall.Errno) {
+func forkExec(args *cloneArgs, j *Joiner, files []uintptr, argv, env []*byte, report uintptr, gate [2]int) (pid uintptr, errno syscall.Errno) {
 	empty := [1]byte{}
 	count := uintptr(len(files))
 	runtimeBeforeFork() // undone by the caller: from here on no function may check its stack
@@ -161,6 +213,16 @@ func forkExec(args *cloneArgs, j *Joiner, files []uintptr, argv, env []*byte, re
 	}
 	runtimeAfterForkInChild()
 	program := uintptr(j.Program)
+	if gate[0] >= 0 {
+		_, _, _ = syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(gate[1]), 0, 0) // or its end would not be seen
+		var n uintptr
+		if n, _, errno = syscall.RawSyscall(syscall.SYS_READ, uintptr(gate[0]), uintptr(unsafe.Pointer(&empty)), 1); n != 1 {
+			if errno == 0 {
+				errno = syscall.ECANCELED
+			}
+			goto fail
+		}
+	}
 	if j.OwnMemory {
 		// This copy of our memory must not be readable by those in the namespaces.
 		if _, _, errno = syscall.RawSyscall6(syscall.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0, 0); errno != 0 {
@@ -178,6 +240,20 @@ func forkExec(args *cloneArgs, j *Joiner, files []uintptr, argv, env []*byte, re
 		}
 		if _, _, errno = syscall.RawSyscall(syscall.SYS_SETRESUID, 0, 0, 0); errno != 0 {
 			goto fail
+		}
+	}
+	if j.Again {
+		var second uintptr
+		// CLONE_PARENT: the new one is the caller's child too.
+		if second, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, unix.CLONE_PARENT|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0); errno != 0 {
+			goto fail
+		}
+		if second != 0 {
+			word := uint64(second) | bornAgain
+			_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, report, uintptr(unsafe.Pointer(&word)), 8)
+			for {
+				_, _, _ = syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
+			}
 		}
 	}
 	// First out of the way of the final numbers, then there.

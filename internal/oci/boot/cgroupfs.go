@@ -24,6 +24,9 @@ func (b *initializer) mountCgroup(m plan.Mount) ([]laterReadOnly, error) {
 		return nil, err
 	}
 	defer fd.Close(target)
+	if len(r.CgroupDirs) == 0 && r.CgroupUnified == "" {
+		return nil, nil // a user who may have none: the directory stays as it is
+	}
 	attrs := m.Options.Set
 	if len(r.CgroupDirs) == 0 && b.thread != nil && b.plan.NewCgroupNS {
 		n, err := b.thread.lend(target)

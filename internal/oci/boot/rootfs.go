@@ -291,7 +291,7 @@ func (b *initializer) makeMount(m plan.Mount) (d *mount.Detached, dir bool, err 
 		o.Data = append(o.Data, "context="+label)
 	}
 	d, err = mount.NewDetached(m.Type, m.Source, o, attrs)
-	if m.Type == "sysfs" && b.plan.UserNS && errors.Is(err, unix.EPERM) {
+	if m.Type == "sysfs" && errors.Is(err, unix.EPERM) {
 		// The network namespace belongs to another user namespace: show what is there.
 		return bindMount("/sys", mount.Options{Bind: true, Recursive: true, RecSet: o.Set})
 	}

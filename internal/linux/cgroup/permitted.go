@@ -1,0 +1,46 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/opencontainers/cgroups"
+	"golang.org/x/sys/unix"
+)
+
+// Permitted is the group in those hierarchies only in which this user may make
+// it, and makes it there. An ordinary user may do so where a part of a hierarchy
+// has been delegated to him, which can be nowhere: then the result is empty.
+// Undo with Remove.
+func (g Group) Permitted(r *cgroups.Resources) (Group, error) {
+	if g.V2() {
+		err := g.Create(r)
+		if forbidden(err) {
+			return Group{}, nil
+		}
+		return g, err
+	}
+	may := Group{V1: maps.Clone(g.V1), Unified: g.Unified}
+	for _, dir := range g.dirs() {
+		err := makeDir(dir)
+		if err == nil && dir == g.V1["cpuset"] {
+			err = initCpuset(dir)
+		}
+		if err != nil && !forbidden(err) {
+			return may, fmt.Errorf("create cgroup: %w", err)
+		}
+		if err == nil {
+			continue
+		}
+		maps.DeleteFunc(may.V1, func(_, d string) bool { return d == dir })
+		if dir == may.Unified {
+			may.Unified = ""
+		}
+	}
+	return may, nil
+}
+
+func forbidden(err error) bool {
+	return errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS)
+}
