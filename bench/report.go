@@ -83,8 +83,9 @@ func machine() string {
 		return first
 	}
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	return fmt.Sprintf("%s, %d CPUs, Linux %s; peers: %s; %s\n", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(),
-		strings.TrimSpace(string(kernel)), version("docker", "--version"), version("runc", "--version"))
+	return fmt.Sprintf("%s, %d CPUs, Linux %s; peers: dockerd: %s; its client: %s; containerd: %s; %s\n",
+		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), strings.TrimSpace(string(kernel)),
+		version("dockerd", "--version"), version("docker", "--version"), version("containerd", "--version"), version("runc", "--version"))
 }
 
 // field gives the number after a label of a /proc file.
