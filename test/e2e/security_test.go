@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -176,4 +177,26 @@ func TestDataRootIsPrivate(t *testing.T) {
 	if perm := st.Mode().Perm(); perm&0o007&^0o001 != 0 {
 		t.Errorf("%s has mode %o", root, perm)
 	}
+}
+
+// TestLabelsAreText: other engines have taken log addresses and paths from
+// labels of images in names that they reserve (CVE-2026-53488).
+func TestLabelsAreText(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		proof := filepath.Join(t.TempDir(), "proof")
+		box, run, image := c.container(), c.container(), c.image()
+		args := []string{"create", "--name", box}
+		for _, key := range []string{"containerd.io/restart.loguri", "io.containerd.image.config.stop-signal", "nerdctl/log-uri", "gantry.log", "io.kubernetes.cri.log"} {
+			args = append(args, "--label", key+"=binary:///bin/touch?"+proof)
+		}
+		c.ok(append(args, "busybox", "echo", "hello")...)
+		c.ok("commit", box, image)
+		equal(t, "output", c.ok("run", "--name", run, image, "echo", "hello"), "hello")
+		matches(t, "label", c.ok("inspect", "-f", `{{index .Config.Labels "containerd.io/restart.loguri"}}`, run), `^binary:///bin/touch`)
+		matches(t, "log", c.ok("inspect", "-f", "{{.LogPath}}", run), `/containers/[0-9a-f]{64}/`)
+		equal(t, "logs", c.ok("logs", run), "hello")
+		if _, err := os.Stat(proof); err == nil {
+			t.Error("the label was executed")
+		}
+	})
 }
