@@ -161,6 +161,9 @@ func (r *Runtime) newContainer(id string, job *creation) (*Container, error) {
 			c.state.Defaults.Caps = *p.Caps
 		}
 	}
+	if l := job.spec.Linux; l != nil && l.Seccomp != nil && l.Seccomp.ListenerPath != "" {
+		c.state.Listener = &seccompListener{Path: l.Seccomp.ListenerPath, Metadata: l.Seccomp.ListenerMetadata}
+	}
 	if h := job.spec.Hooks; h != nil {
 		c.state.Poststart, c.state.Poststop = plan.Hooks(h.Poststart), plan.Hooks(h.Poststop)
 	}
@@ -240,6 +243,7 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	}
 	s.limits = c.setLateLimits
 	s.hooks = func() error { return c.runtimeHooks(job.spec.Hooks) }
+	s.notify = c.notifier(specs.StateCreating)
 	if err := s.handshake(ctx, job.plan, ground.filter, job.wait); err != nil {
 		return nil, c.explain(err)
 	}
@@ -311,8 +315,8 @@ func (c *Container) compileSeccomp(spec *specs.Spec) (*seccomp.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	if program.Notifies() {
-		return nil, errs.New(errs.Unsupported, "seccomp: SCMP_ACT_NOTIFY is not supported")
+	if program.Notifies() && spec.Linux.Seccomp.ListenerPath == "" {
+		return nil, errs.New(errs.InvalidArgument, "seccomp: SCMP_ACT_NOTIFY needs a listenerPath")
 	}
 	raw, err := program.MarshalBinary()
 	if err != nil {

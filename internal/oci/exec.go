@@ -40,6 +40,7 @@ func (c *Container) Exec(ctx context.Context, o ExecOptions) (_ *Process, err er
 	}
 	defer s.closeFiles()
 	undo.Push(func(context.Context) error { return s.kill() })
+	s.notify = c.notifier(specs.StateRunning)
 	if err := s.handshake(ctx, p, filter, false); err != nil {
 		return nil, c.explain(err)
 	}

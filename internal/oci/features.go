@@ -9,6 +9,7 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/capability"
 	"github.com/gantry-run/gantry/internal/linux/mount"
 	"github.com/gantry-run/gantry/internal/linux/ns"
+	"github.com/gantry-run/gantry/internal/linux/seccomp"
 )
 
 // Features says what this runtime can do, whatever the machine can.
@@ -39,11 +40,12 @@ func Features() *features.Features {
 
 func seccompFeatures() *features.Seccomp {
 	yes := true
+	known, usable := seccomp.Flags()
 	return &features.Seccomp{
-		Enabled: &yes,
+		Enabled: &yes, Archs: seccomp.Architectures(), KnownFlags: known, SupportedFlags: usable,
 		Actions: []string{
 			"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD",
-			"SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP",
+			"SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP",
 		},
 		Operators: []string{
 			"SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE",

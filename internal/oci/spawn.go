@@ -35,7 +35,8 @@ type spawned struct {
 	console   int
 	mounts    int
 	hooks     func() error
-	limits    func() error // sets what was left for the end, see tightPids
+	limits    func() error                  // sets what was left for the end, see tightPids
+	notify    func(pid, listener int) error // gives the seccomp listener to who waits for it
 	log       *slog.Logger
 	scripted  bool // it needs no plan, see threadBirth
 	reaped    bool
@@ -399,6 +400,10 @@ func (s *spawned) follow(untilReady bool) error {
 			}
 		case boot.FrameLimits:
 			if err := s.answer(s.limits); err != nil {
+				return err
+			}
+		case boot.FrameListener:
+			if err := s.answer(func() error { return s.takeListener(f.Body) }); err != nil {
 				return err
 			}
 		case boot.FrameError:

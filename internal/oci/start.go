@@ -40,7 +40,8 @@ func (c *Container) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start container %q: %w", c.id, err)
 	}
-	s := &spawned{child: ns.Child{Pid: pid, PidFD: pidfd}, console: -1, mounts: -1, log: c.rt.log, limits: c.setLateLimits}
+	s := &spawned{child: ns.Child{Pid: pid, PidFD: pidfd}, console: -1, mounts: -1, log: c.rt.log, limits: c.setLateLimits,
+		notify: c.notifier(specs.StateCreated)}
 	defer func() { s.closeFiles(); fd.Close(pidfd) }()
 	if s.sock, err = c.dialInit(); err != nil {
 		return err

@@ -1,6 +1,8 @@
 package seccomp
 
 import (
+	"slices"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -55,8 +57,36 @@ func permissive(act uint32) bool {
 	return runs(act) || act&unix.SECCOMP_RET_ACTION == unix.SECCOMP_RET_TRACE
 }
 
-// flagTSYNC is not in the specification but in profiles that people have.
-const flagTSYNC = "SECCOMP_FILTER_FLAG_TSYNC"
+type knownFlag struct {
+	name specs.LinuxSeccompFlag
+	bit  programFlags
+}
+
+// knownFlags are the flags of profiles.
+var knownFlags = [...]knownFlag{
+	{specs.LinuxSeccompFlagLog, unix.SECCOMP_FILTER_FLAG_LOG},
+	{specs.LinuxSeccompFlagSpecAllow, unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW},
+	// Not in the specification, but in profiles that people have. Other threads do
+	// not outlive the exec that follows.
+	{"SECCOMP_FILTER_FLAG_TSYNC", 0},
+	{specs.LinuxSeccompFlagWaitKillableRecv, unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
+}
+
+// Flags names the flags that profiles may have, sorted, and those among them that
+// the kernel knows.
+func Flags() (known, usable []string) {
+	for _, f := range knownFlags {
+		known = append(known, string(f.name))
+		bits := uint(f.bit)
+		if f.bit == unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV { // with a listener only
+			bits |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+		}
+		if supported(bits) {
+			usable = append(usable, string(f.name))
+		}
+	}
+	return known, usable
+}
 
 // flags translates the profile's flags. No list at all (an empty one is a
 // list) implies SPEC_ALLOW, as in runc: the speculation mitigation costs much
@@ -67,18 +97,11 @@ func flags(list []specs.LinuxSeccompFlag) (programFlags, error) {
 	}
 	var f programFlags
 	for _, name := range list {
-		switch name {
-		case flagTSYNC:
-			// Other threads do not outlive the exec that follows.
-		case specs.LinuxSeccompFlagLog:
-			f |= unix.SECCOMP_FILTER_FLAG_LOG
-		case specs.LinuxSeccompFlagSpecAllow:
-			f |= unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
-		case specs.LinuxSeccompFlagWaitKillableRecv:
-			f |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
-		default:
+		i := slices.IndexFunc(knownFlags[:], func(k knownFlag) bool { return k.name == name })
+		if i < 0 {
 			return 0, errs.New(errs.InvalidArgument, "seccomp flag %s is not known", name)
 		}
+		f |= knownFlags[i].bit
 	}
 	return f, nil
 }

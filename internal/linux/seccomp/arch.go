@@ -29,50 +29,44 @@ const x32Bit = 0x40000000
 // numbers that grow with the kernel.
 const armPrivate = 0x0f0000
 
+// knownArchs are the architectures of profiles.
+var knownArchs = [...]architecture{
+	{name: specs.ArchX86, audit: unix.AUDIT_ARCH_I386, column: columnX86},
+	{name: specs.ArchX86_64, audit: unix.AUDIT_ARCH_X86_64, column: columnX8664, wide: true},
+	{name: specs.ArchX32, audit: unix.AUDIT_ARCH_X86_64, column: columnX32, bit: x32Bit},
+	{name: specs.ArchARM, audit: unix.AUDIT_ARCH_ARM, column: columnArm},
+	{name: specs.ArchAARCH64, audit: unix.AUDIT_ARCH_AARCH64, column: columnAarch64, wide: true},
+	{name: specs.ArchMIPS, audit: unix.AUDIT_ARCH_MIPS, column: columnMips, big: true},
+	{name: specs.ArchMIPSEL, audit: unix.AUDIT_ARCH_MIPSEL, column: columnMips},
+	{name: specs.ArchMIPS64, audit: unix.AUDIT_ARCH_MIPS64, column: columnMips64, wide: true, big: true},
+	{name: specs.ArchMIPSEL64, audit: unix.AUDIT_ARCH_MIPSEL64, column: columnMips64, wide: true},
+	{name: specs.ArchMIPS64N32, audit: unix.AUDIT_ARCH_MIPS64N32, column: columnMips64n32, big: true},
+	{name: specs.ArchMIPSEL64N32, audit: unix.AUDIT_ARCH_MIPSEL64N32, column: columnMips64n32},
+	{name: specs.ArchPPC, audit: unix.AUDIT_ARCH_PPC, column: columnPpc, big: true},
+	{name: specs.ArchPPC64, audit: unix.AUDIT_ARCH_PPC64, column: columnPpc64, wide: true, big: true},
+	{name: specs.ArchPPC64LE, audit: unix.AUDIT_ARCH_PPC64LE, column: columnPpc64, wide: true},
+	{name: specs.ArchS390, audit: unix.AUDIT_ARCH_S390, column: columnS390, big: true},
+	{name: specs.ArchS390X, audit: unix.AUDIT_ARCH_S390X, column: columnS390x, wide: true, big: true},
+	{name: specs.ArchRISCV64, audit: unix.AUDIT_ARCH_RISCV64, column: columnRiscv64, wide: true},
+	{name: specs.ArchLOONGARCH64, audit: unix.AUDIT_ARCH_LOONGARCH64, column: columnLoongarch64, wide: true},
+}
+
 // lookupArch finds an architecture by its name in the specification.
 func lookupArch(name specs.Arch) (architecture, error) {
-	a := architecture{name: name}
-	switch name {
-	case specs.ArchX86:
-		a.audit, a.column = unix.AUDIT_ARCH_I386, columnX86
-	case specs.ArchX86_64:
-		a.audit, a.column, a.wide = unix.AUDIT_ARCH_X86_64, columnX8664, true
-	case specs.ArchX32:
-		a.audit, a.column, a.bit = unix.AUDIT_ARCH_X86_64, columnX32, x32Bit
-	case specs.ArchARM:
-		a.audit, a.column = unix.AUDIT_ARCH_ARM, columnArm
-	case specs.ArchAARCH64:
-		a.audit, a.column, a.wide = unix.AUDIT_ARCH_AARCH64, columnAarch64, true
-	case specs.ArchMIPS:
-		a.audit, a.column, a.big = unix.AUDIT_ARCH_MIPS, columnMips, true
-	case specs.ArchMIPSEL:
-		a.audit, a.column = unix.AUDIT_ARCH_MIPSEL, columnMips
-	case specs.ArchMIPS64:
-		a.audit, a.column, a.wide, a.big = unix.AUDIT_ARCH_MIPS64, columnMips64, true, true
-	case specs.ArchMIPSEL64:
-		a.audit, a.column, a.wide = unix.AUDIT_ARCH_MIPSEL64, columnMips64, true
-	case specs.ArchMIPS64N32:
-		a.audit, a.column, a.big = unix.AUDIT_ARCH_MIPS64N32, columnMips64n32, true
-	case specs.ArchMIPSEL64N32:
-		a.audit, a.column = unix.AUDIT_ARCH_MIPSEL64N32, columnMips64n32
-	case specs.ArchPPC:
-		a.audit, a.column, a.big = unix.AUDIT_ARCH_PPC, columnPpc, true
-	case specs.ArchPPC64:
-		a.audit, a.column, a.wide, a.big = unix.AUDIT_ARCH_PPC64, columnPpc64, true, true
-	case specs.ArchPPC64LE:
-		a.audit, a.column, a.wide = unix.AUDIT_ARCH_PPC64LE, columnPpc64, true
-	case specs.ArchS390:
-		a.audit, a.column, a.big = unix.AUDIT_ARCH_S390, columnS390, true
-	case specs.ArchS390X:
-		a.audit, a.column, a.wide, a.big = unix.AUDIT_ARCH_S390X, columnS390x, true, true
-	case specs.ArchRISCV64:
-		a.audit, a.column, a.wide = unix.AUDIT_ARCH_RISCV64, columnRiscv64, true
-	case specs.ArchLOONGARCH64:
-		a.audit, a.column, a.wide = unix.AUDIT_ARCH_LOONGARCH64, columnLoongarch64, true
-	default:
-		return a, errs.New(errs.InvalidArgument, "string %s is not a valid arch for seccomp", name)
+	i := slices.IndexFunc(knownArchs[:], func(a architecture) bool { return a.name == name })
+	if i < 0 {
+		return architecture{}, errs.New(errs.InvalidArgument, "string %s is not a valid arch for seccomp", name)
 	}
-	return a, nil
+	return knownArchs[i], nil
+}
+
+// Architectures names the architectures that profiles may have, sorted.
+func Architectures() (names []string) {
+	for _, a := range knownArchs {
+		names = append(names, string(a.name))
+	}
+	slices.Sort(names)
+	return names
 }
 
 // nativeArch names the architecture that this binary runs on.

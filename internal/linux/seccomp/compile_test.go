@@ -365,7 +365,7 @@ func TestFlags(t *testing.T) {
 	}{
 		{nil, nil, unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW},
 		{[]specs.LinuxSeccompFlag{}, nil, 0},
-		{[]specs.LinuxSeccompFlag{flagTSYNC, specs.LinuxSeccompFlagLog}, nil, unix.SECCOMP_FILTER_FLAG_LOG},
+		{[]specs.LinuxSeccompFlag{"SECCOMP_FILTER_FLAG_TSYNC", specs.LinuxSeccompFlagLog}, nil, unix.SECCOMP_FILTER_FLAG_LOG},
 		{[]specs.LinuxSeccompFlag{specs.LinuxSeccompFlagSpecAllow}, nil, unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW},
 		{[]specs.LinuxSeccompFlag{specs.LinuxSeccompFlagWaitKillableRecv}, nil, 0},
 		{[]specs.LinuxSeccompFlag{specs.LinuxSeccompFlagWaitKillableRecv}, notify, unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
@@ -470,5 +470,23 @@ func BenchmarkCompileDockerDefault(b *testing.B) {
 		if _, err := Compile(cfg); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestNames compiles a profile with everything that the package claims to know.
+func TestNames(t *testing.T) {
+	flags, usable := Flags()
+	cfg := &specs.LinuxSeccomp{DefaultAction: specs.ActAllow}
+	for _, name := range flags {
+		cfg.Flags = append(cfg.Flags, specs.LinuxSeccompFlag(name))
+	}
+	for _, name := range Architectures() {
+		cfg.Architectures = append(cfg.Architectures, specs.Arch(name))
+	}
+	if _, err := Compile(cfg); err != nil || len(flags) != 4 || len(cfg.Architectures) != 18 {
+		t.Errorf("%d flags, %d architectures: %v", len(flags), len(cfg.Architectures), err)
+	}
+	if !slices.Contains(usable, "SECCOMP_FILTER_FLAG_SPEC_ALLOW") { // Linux 4.17
+		t.Errorf("the kernel is said to know %v only", usable)
 	}
 }

@@ -32,11 +32,15 @@ func (p *Program) Load() error {
 
 // Loadable gives what seccomp(2) takes to put the program in force, for a process
 // that does it without this package: the flags, as far as the kernel knows them
-// or the profile insists on them, and the instructions, eight bytes each.
+// or the profile insists on them, and the instructions, eight bytes each. If the
+// program notifies, the call gives the listener, a close-on-exec descriptor.
 func (p *Program) Loadable() (flags uint, code []byte) {
 	flags = p.Flags()
 	if p.flags&flagImplied != 0 && !supported(flags) {
 		flags = 0
+	}
+	if p.Notifies() {
+		flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
 	}
 	return flags, unsafe.Slice((*byte)(unsafe.Pointer(&p.filter[0])), len(p.filter)*insnSize)
 }

@@ -44,17 +44,18 @@ const Verb = "init"
 
 // The frames between the parent (or whoever calls start) and init.
 const (
-	FramePlan    = 'P' // to init: an encoded plan.Init
-	FrameSeccomp = 'S' // to init, after the plan if it says so: a seccomp program
-	FrameGo      = 'G' // to init: go on after FrameHooks
-	FrameHooks   = 'H' // from init: the namespaces exist, run the createRuntime hooks
-	FrameLimits  = 'L' // from init: set the limits that init itself could not live with; answered by FrameGo
-	FrameConsole = 'C' // from init: the terminal's master is attached
-	FrameWarning = 'W' // from init: text for the log
-	FrameReady   = 'R' // from init: all checked, the program is about to be executed or start is awaited
-	FrameError   = 'E' // from init: Failure as JSON; init exits
-	FrameErrno   = 'X' // from init: a system call failed, see DecodeErrno; init exits
-	FrameBorn    = 'B' // from a process that joined a PID namespace: the pid of its child, which is init
+	FramePlan     = 'P' // to init: an encoded plan.Init
+	FrameSeccomp  = 'S' // to init, after the plan if it says so: a seccomp program
+	FrameGo       = 'G' // to init: go on after FrameHooks
+	FrameHooks    = 'H' // from init: the namespaces exist, run the createRuntime hooks
+	FrameLimits   = 'L' // from init: set the limits that init itself could not live with; answered by FrameGo
+	FrameConsole  = 'C' // from init: the terminal's master is attached
+	FrameWarning  = 'W' // from init: text for the log
+	FrameListener = 'N' // from init: the seccomp program is in force, the body is its listener's number there; answered by FrameGo
+	FrameReady    = 'R' // from init: all checked, the program is about to be executed or start is awaited
+	FrameError    = 'E' // from init: Failure as JSON; init exits
+	FrameErrno    = 'X' // from init: a system call failed, see DecodeErrno; init exits
+	FrameBorn     = 'B' // from a process that joined a PID namespace: the pid of its child, which is init
 )
 
 // Failure is an error on its way to the parent.

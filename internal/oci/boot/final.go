@@ -92,15 +92,32 @@ func (b *initializer) addFinal(s script) error {
 		s.setCaps(*p.Caps)
 	}
 	if b.filter != nil {
-		flags, code := b.filter.Loadable()
-		prog := s.Words(uint64(len(code)/8), s.Bytes(code).Value())
-		s.call("load seccomp program", unix.SYS_SECCOMP, bare.Int(unix.SECCOMP_SET_MODE_FILTER), bare.Int(flags), prog)
+		b.addFilter(s)
 	}
 	if !p.NoNewPrivs && p.Caps != nil {
 		s.setCaps(*p.Caps)
 	}
 	s.Call(errnoFrame(aboutProgram, b.program), unix.SYS_EXECVE, s.String(b.program), s.Strings(p.Args), s.Strings(b.env))
 	return nil
+}
+
+// addFilter adds the loading of the seccomp program. If it notifies, the parent
+// takes the listener out of the process before anything else happens. What tells
+// the parent is a write, which no program may notify (see seccomp.Compile): nobody
+// would be there to answer. Whoever listens can answer for the calls after it, the
+// read that waits for the parent among them.
+func (b *initializer) addFilter(s script) {
+	flags, code := b.filter.Loadable()
+	prog := s.Words(uint64(len(code)/8), s.Bytes(code).Value())
+	load := s.call("load seccomp program", unix.SYS_SECCOMP, bare.Int(unix.SECCOMP_SET_MODE_FILTER), bare.Int(flags), prog)
+	if !b.filter.Notifies() {
+		return
+	}
+	listener := s.Slot()
+	load.Into(listener)
+	s.call("report to the runtime", unix.SYS_WRITE, bare.Int(b.sock), s.Bytes([]byte{FrameListener, 4, 0, 0, 0}), bare.Int(frameHead))
+	s.call("report to the runtime", unix.SYS_WRITE, bare.Int(b.sock), listener.Addr(), bare.Int(4))
+	s.await(b.sock, s.Slot())
 }
 
 // setCaps adds the setting of the effective, permitted and inheritable sets.
