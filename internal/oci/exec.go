@@ -205,12 +205,14 @@ func (c *Container) ownKinds() (kinds int) {
 // takes effect for children; for an ordinary user, who may not join it from
 // outside, the child forks once more.
 func (b *birth) joinByChild(pidfd, kinds int) {
-	b.join, b.beRoot = pidfd, kinds&unix.CLONE_NEWUSER != 0
+	b.beRoot = kinds&unix.CLONE_NEWUSER != 0
 	if b.again = b.beRoot && !mayMount(); b.again {
-		b.joinKinds, b.prepare = kinds, nil
+		b.joins, b.prepare = []ns.Membership{{FD: pidfd, Kinds: kinds}}, nil
 		return
 	}
-	b.joinKinds = kinds &^ unix.CLONE_NEWPID
+	if late := kinds &^ unix.CLONE_NEWPID; late != 0 {
+		b.joins = []ns.Membership{{FD: pidfd, Kinds: late}}
+	}
 	b.prepare = func() error { return joinOf(pidfd, kinds&unix.CLONE_NEWPID) }
 }
 

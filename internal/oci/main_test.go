@@ -267,7 +267,13 @@ func background(t testing.TB, edit func(*specs.Spec)) *Container {
 	if edit != nil {
 		edit(spec)
 	}
-	c, p, err := r.Run(t.Context(), testenv.Unique("bg"), CreateOptions{Bundle: newBundle(t), Spec: spec})
+	return startOf(t, r, CreateOptions{Bundle: newBundle(t), Spec: spec})
+}
+
+// startOf starts a container that is ended with the test.
+func startOf(t testing.TB, r *Runtime, o CreateOptions) *Container {
+	t.Helper()
+	c, p, err := r.Run(t.Context(), testenv.Unique("bg"), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,14 @@
 package oci
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
@@ -38,9 +42,6 @@ func openNamespaces(paths map[string]string, netns *os.File) (_ *joined, err err
 		if !ok {
 			continue
 		}
-		if kind.Clone == unix.CLONE_NEWUSER || kind.Clone == unix.CLONE_NEWTIME {
-			return nil, errs.New(errs.Unsupported, "joining another %s namespace is not supported", kind.Name)
-		}
 		h, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return nil, errs.Wrap(errs.InvalidArgument, fmt.Errorf("open %s namespace %s: %w", kind.Name, path, err))
@@ -66,6 +67,68 @@ func (j *joined) enter(but int) error {
 		}
 		if err != nil {
 			return fmt.Errorf("join %s namespace: %w", j.kinds[i].Name, err)
+		}
+	}
+	return nil
+}
+
+// forChild are the kinds (CLONE_NEW*) among them that the child joins by itself:
+// user and time namespaces are for processes with one thread. If there is a user
+// namespace, the child that joins is not init but init's parent (see ns.Joiner), so
+// that it can join the PID namespace too; and an ordinary user takes
+// the user namespace to have the right to join the others.
+func (j *joined) forChild() int {
+	all := 0
+	for _, kind := range j.kinds {
+		all |= kind.Clone
+	}
+	switch {
+	case all&unix.CLONE_NEWUSER == 0:
+		return all & unix.CLONE_NEWTIME
+	case !mayMount():
+		return all
+	}
+	return all & (unix.CLONE_NEWUSER | unix.CLONE_NEWTIME | unix.CLONE_NEWPID)
+}
+
+// members lists those of the given kinds in the order in which a child joins them:
+// root gives its rights over the others up in a user namespace.
+func (j *joined) members(kinds int) (list []ns.Membership) {
+	for i, h := range j.fds {
+		if kind := j.kinds[i].Clone; kinds&kind != 0 {
+			list = append(list, ns.Membership{FD: h, Kinds: kind})
+		}
+	}
+	if len(list) > 0 && list[0].Kinds == unix.CLONE_NEWUSER && mayMount() {
+		list = append(list[1:], list[0])
+	}
+	return list
+}
+
+// checkMapping compares the mappings of the user namespace that a process is in
+// with those that its container is said to have, if it is said.
+func checkMapping(pid int, linux *specs.Linux) error {
+	for file, want := range map[string][]specs.LinuxIDMapping{"uid_map": linux.UIDMappings, "gid_map": linux.GIDMappings} {
+		if len(want) == 0 {
+			continue
+		}
+		text, err := fd.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+		if err != nil {
+			return fmt.Errorf("read mapping of user namespace: %w", err)
+		}
+		var have []specs.LinuxIDMapping
+		for line := range strings.Lines(string(text)) {
+			var m specs.LinuxIDMapping
+			if _, err := fmt.Sscan(line, &m.ContainerID, &m.HostID, &m.Size); err != nil {
+				return fmt.Errorf("read mapping of user namespace: %q: %w", line, err)
+			}
+			have = append(have, m)
+		}
+		byID := func(a, b specs.LinuxIDMapping) int { return cmp.Compare(a.ContainerID, b.ContainerID) }
+		want = slices.SortedFunc(slices.Values(want), byID)
+		slices.SortFunc(have, byID)
+		if !slices.Equal(have, want) {
+			return errs.New(errs.InvalidArgument, "the user namespace to join has the %s %v, not %v", file, have, want)
 		}
 	}
 	return nil

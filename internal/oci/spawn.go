@@ -55,8 +55,7 @@ type birth struct {
 	uidMap   []syscall.SysProcIDMap
 	gidMap   []syscall.SysProcIDMap
 
-	join      int // with joinKinds: a pidfd, see ns.Joiner
-	joinKinds int
+	joins     []ns.Membership // by the child itself, see ns.Joiner
 	beRoot    bool
 	again     bool // see ns.Joiner
 	ownMemory bool // fork without sharing memory, as a new time namespace demands
@@ -101,10 +100,10 @@ func (b *birth) spawn() (_ *spawned, err error) {
 	}
 	var child ns.Child
 	newUser := b.clone&unix.CLONE_NEWUSER != 0
-	if b.joinKinds != 0 || b.ownMemory || newUser {
+	if len(b.joins) > 0 || b.ownMemory || newUser {
 		j := ns.Joiner{
 			Program: int(self.Fd()), Argv: argv, Env: attr.Env, Files: files, CgroupFD: b.door.Unified(), Clone: b.clone,
-			OwnMemory: true, Join: b.join, Kinds: b.joinKinds, Again: b.again,
+			OwnMemory: true, Joins: b.joins, Again: b.again,
 			BeRoot: b.beRoot || newUser, // only root of the namespace keeps its capabilities over execve
 		}
 		if newUser {
@@ -184,9 +183,12 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 		return nil, err
 	}
 	defer join.Close()
+	late := join.forChild()
+	user := late&unix.CLONE_NEWUSER != 0
 	b := &birth{
 		io: job.options.IO, preserve: job.options.PreserveFDs, clone: job.namespaces.Clone,
-		prepare: func() error { return join.enter(0) }, oneShot: c.rt.oneShot, log: c.rt.log,
+		prepare: func() error { return join.enter(late) }, joins: join.members(late), beRoot: user, again: user,
+		oneShot: c.rt.oneShot, log: c.rt.log,
 	}
 	if job.spec.Linux != nil {
 		b.uidMap, b.gidMap = idMap(job.spec.Linux.UIDMappings), idMap(job.spec.Linux.GIDMappings)
@@ -197,7 +199,7 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 	if job.plan.NewTimeNS && job.namespaces.Clone&unix.CLONE_NEWUSER == 0 {
 		job.plan.NewTimeNS, b.ownMemory = false, true
 		b.prepare = func() error {
-			if err := join.enter(0); err != nil {
+			if err := join.enter(late); err != nil {
 				return err
 			}
 			return ns.NewTime(plan.OffsetsText(job.plan.TimeOffsets))
@@ -206,7 +208,7 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 	b.oomScore, b.exact = job.plan.Process.OOMScoreAdj, job.plan.Process.ExactLimits
 	// In a user namespace, the kernel lets procfs be mounted only as long as another
 	// one is in sight: not after pivot_root, as the thread's child would.
-	if !b.ownMemory && !ns.Rootless() && boot.Threadable(job.plan, b.clone) {
+	if !b.ownMemory && late == 0 && !ns.Rootless() && boot.Threadable(job.plan, b.clone) {
 		t := &threadBirth{plan: job.plan, ready: ready, pidNS: join.pid(), listener: -1, keep: job.options.KeepMounts}
 		t.enter = func() error { return join.enter(unix.CLONE_NEWPID) }
 		if job.wait {
@@ -241,7 +243,13 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 		fds.Listener = b.sockFD() + 1 + len(b.extra)
 		b.extra = append(b.extra, listener)
 	}
-	return b.spawn()
+	s, err := b.spawn()
+	if err == nil && user {
+		if err = checkMapping(s.child.Pid, job.spec.Linux); err != nil {
+			return nil, errors.Join(err, s.kill())
+		}
+	}
+	return s, err
 }
 
 // mayMount tells whether this process may mount. An ordinary user may not; then

@@ -45,12 +45,12 @@ type Joiner struct {
 	Clone    uintptr   // CLONE_NEW* for the child to be born with
 
 	OwnMemory bool
-	Join      int  // with OwnMemory: a pidfd whose process's namespaces are joined
-	Kinds     int  // CLONE_NEW* to join; 0: none
-	BeRoot    bool // become user and group 0 afterwards, for a user namespace
-	// Again lets the child fork once more after it has joined, and end: a PID
-	// namespace that is among Kinds takes effect for children. Who is no root outside
-	// may join it only from inside of the user namespace that owns it.
+	Joins     []Membership // with OwnMemory, in this order
+	BeRoot    bool         // become user and group 0 afterwards, for a user namespace
+	// Again lets the child fork once more after it has joined, and only then with
+	// Clone, and end: a PID namespace takes effect for children, and new namespaces
+	// belong to the user namespace that their maker is in. Who is no root outside may
+	// join the others only from inside of the user namespace that owns them.
 	Again bool
 
 	// Born, if set, is called while the new child, which must have OwnMemory, waits
@@ -58,6 +58,12 @@ type Joiner struct {
 	// which it would lose its capabilities when it executes the program. If it fails,
 	// the child ends.
 	Born func(pid int) error
+}
+
+// Membership names namespaces to join, as setns(2) takes them.
+type Membership struct {
+	FD    int // of a namespace, or a pidfd
+	Kinds int // CLONE_NEW*
 }
 
 // cloneArgs is struct clone_args of linux/sched.h in its second version.
@@ -109,7 +115,11 @@ func (j *Joiner) fork() (Child, error) {
 	var pinned runtime.Pinner
 	pinned.Pin(pidfd)
 	defer pinned.Unpin()
-	args := &cloneArgs{flags: unix.CLONE_PIDFD | uint64(j.Clone), pidfd: uint64(uintptr(unsafe.Pointer(pidfd))), exitSignal: uint64(unix.SIGCHLD)}
+	args := &cloneArgs{flags: unix.CLONE_PIDFD, pidfd: uint64(uintptr(unsafe.Pointer(pidfd))), exitSignal: uint64(unix.SIGCHLD)}
+	again := &cloneArgs{flags: unix.CLONE_PARENT | uint64(j.Clone)} // the new one is the caller's child too
+	if !j.Again {
+		args.flags |= uint64(j.Clone)
+	}
 	if j.CgroupFD >= 0 {
 		args.flags, args.cgroup = args.flags|unix.CLONE_INTO_CGROUP, uint64(j.CgroupFD)
 	}
@@ -126,7 +136,7 @@ func (j *Joiner) fork() (Child, error) {
 	}
 	files := append([]uintptr(nil), j.Files...)
 	syscall.ForkLock.Lock()
-	pid, errno := forkExec(args, j, files, argv, env, uintptr(report[1]), gate)
+	pid, errno := forkExec(args, again, j, files, argv, env, uintptr(report[1]), gate)
 	runtimeAfterFork()
 	syscall.ForkLock.Unlock()
 	fd.Close(report[1])
@@ -203,7 +213,7 @@ func readReport(pipe int) (reason syscall.Errno, second int) {
 //go:noinline
 //go:norace
 //go:nocheckptr
-func forkExec(args *cloneArgs, j *Joiner, files []uintptr, argv, env []*byte, report uintptr, gate [2]int) (pid uintptr, errno syscall.Errno) {
+func forkExec(args, again *cloneArgs, j *Joiner, files []uintptr, argv, env []*byte, report uintptr, gate [2]int) (pid uintptr, errno syscall.Errno) {
 	empty := [1]byte{}
 	count := uintptr(len(files))
 	runtimeBeforeFork() // undone by the caller: from here on no function may check its stack
@@ -229,8 +239,8 @@ func forkExec(args *cloneArgs, j *Joiner, files []uintptr, argv, env []*byte, re
 			goto fail
 		}
 	}
-	if j.Kinds != 0 {
-		if _, _, errno = syscall.RawSyscall(unix.SYS_SETNS, uintptr(j.Join), uintptr(j.Kinds), 0); errno != 0 {
+	for i := range j.Joins {
+		if _, _, errno = syscall.RawSyscall(unix.SYS_SETNS, uintptr(j.Joins[i].FD), uintptr(j.Joins[i].Kinds), 0); errno != 0 {
 			goto fail
 		}
 	}
@@ -243,13 +253,12 @@ func forkExec(args *cloneArgs, j *Joiner, files []uintptr, argv, env []*byte, re
 		}
 	}
 	if j.Again {
-		var second uintptr
-		// CLONE_PARENT: the new one is the caller's child too.
-		if second, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, unix.CLONE_PARENT|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0); errno != 0 {
+		if pid, failed = clone3(again, unsafe.Sizeof(*again)); failed != 0 {
+			errno = syscall.Errno(failed)
 			goto fail
 		}
-		if second != 0 {
-			word := uint64(second) | bornAgain
+		if pid != 0 {
+			word := uint64(pid) | bornAgain
 			_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, report, uintptr(unsafe.Pointer(&word)), 8)
 			for {
 				_, _, _ = syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
