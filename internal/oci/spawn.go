@@ -278,7 +278,7 @@ func prepareMounts(r *plan.Root, first int) (all []int, err error) {
 		if !m.Options.Bind {
 			continue
 		}
-		if h, err = boot.PrepareBind(*m); err != nil {
+		if h, err = boot.PrepareBind(r, *m); err != nil {
 			return all, err
 		}
 		m.FD = first + len(all)

@@ -44,9 +44,11 @@ func PrepareRoot(r *plan.Root) (int, error) {
 	return copied, err
 }
 
-// PrepareBind makes a bind mount in the calling process, as PrepareRoot.
-func PrepareBind(m plan.Mount) (int, error) {
-	d, _, err := bindMount(m.Source, m.Options)
+// PrepareBind makes a bind mount in the calling process, as PrepareRoot. It is cut
+// off from the machine's mounts as all that the container's mount namespace has of
+// them: what the container mounts in it must not appear there.
+func PrepareBind(r *plan.Root, m plan.Mount) (int, error) {
+	d, _, err := bindMount(m.Source, m.Options, r.Propagation)
 	if err != nil {
 		return -1, fmt.Errorf("error mounting %q to rootfs at %q: %w", m.Source, m.Target, err)
 	}

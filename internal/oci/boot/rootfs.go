@@ -281,7 +281,7 @@ func (b *initializer) makeMount(m plan.Mount) (d *mount.Detached, dir bool, err 
 		return d, dir, err
 	}
 	if o.Bind {
-		return bindMount(m.Source, o)
+		return bindMount(m.Source, o, 0)
 	}
 	attrs := int(o.Set)
 	if m.Type == "tmpfs" {
@@ -293,7 +293,7 @@ func (b *initializer) makeMount(m plan.Mount) (d *mount.Detached, dir bool, err 
 	d, err = mount.NewDetached(m.Type, m.Source, o, attrs)
 	if m.Type == "sysfs" && errors.Is(err, unix.EPERM) {
 		// The network namespace belongs to another user namespace: show what is there.
-		return bindMount("/sys", mount.Options{Bind: true, Recursive: true, RecSet: o.Set})
+		return bindMount("/sys", mount.Options{Bind: true, Recursive: true, RecSet: o.Set}, 0)
 	}
 	if err != nil {
 		return nil, false, err
@@ -304,12 +304,17 @@ func (b *initializer) makeMount(m plan.Mount) (d *mount.Detached, dir bool, err 
 	return d, true, err
 }
 
-func bindMount(source string, o mount.Options) (*mount.Detached, bool, error) {
+// bindMount makes a bind mount. propagation is that of the whole tree, 0 to leave
+// it; the options may demand another.
+func bindMount(source string, o mount.Options, propagation uint64) (*mount.Detached, bool, error) {
 	d, err := mount.Clone(unix.AT_FDCWD, source, o.Recursive)
 	if err != nil {
 		return nil, false, &os.PathError{Op: "bind", Path: source, Err: errors.Unwrap(err)}
 	}
 	dir, err := mount.IsDir(d.FD())
+	if err == nil {
+		err = d.SetAttr(mount.Attr{Propagation: propagation}, true)
+	}
 	if err == nil {
 		err = d.SetAttr(mount.Attr{Set: o.Set, Clear: o.Clear}, false)
 	}
