@@ -32,7 +32,7 @@ func Features() *features.Features {
 			IntelRdt:   &features.IntelRdt{Enabled: &no},
 			NetDevices: &features.NetDevices{Enabled: &no},
 			MountExtensions: &features.MountExtensions{
-				IDMap: &features.IDMap{Enabled: &no},
+				IDMap: &features.IDMap{Enabled: &yes},
 			},
 		},
 	}

@@ -134,10 +134,11 @@ func checkMapping(pid int, linux *specs.Linux) error {
 	return nil
 }
 
-// pid is the PID namespace among them, -1 if there is none; it stays j's.
-func (j *joined) pid() int {
+// of is the namespace of a kind (CLONE_NEW*) among them, -1 if there is none; it
+// stays j's.
+func (j *joined) of(kind int) int {
 	for i, h := range j.fds {
-		if j.kinds[i].Clone == unix.CLONE_NEWPID {
+		if j.kinds[i].Clone == kind {
 			return h
 		}
 	}

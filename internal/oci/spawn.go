@@ -208,8 +208,14 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 	b.oomScore, b.exact = job.plan.Process.OOMScoreAdj, job.plan.Process.ExactLimits
 	// In a user namespace, the kernel lets procfs be mounted only as long as another
 	// one is in sight: not after pivot_root, as the thread's child would.
-	if !b.ownMemory && late == 0 && !ns.Rootless() && boot.Threadable(job.plan, b.clone) {
-		t := &threadBirth{plan: job.plan, ready: ready, pidNS: join.pid(), listener: -1, keep: job.options.KeepMounts}
+	onThread := !b.ownMemory && late == 0 && !ns.Rootless() && boot.Threadable(job.plan, b.clone)
+	mounts, err := job.hostMounts(join, b.sockFD()+1, onThread)
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(mounts)
+	if onThread {
+		t := &threadBirth{plan: job.plan, ready: ready, pidNS: join.of(unix.CLONE_NEWPID), listener: -1, keep: job.options.KeepMounts}
 		t.enter = func() error { return join.enter(unix.CLONE_NEWPID) }
 		if job.wait {
 			if t.listener, err = listen(c.dir); err != nil {
@@ -223,15 +229,7 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 	if err != nil {
 		return nil, err
 	}
-	b.door = ground.door
-	if job.plan.UserNS && mayMount() {
-		mounts, err := prepareMounts(job.plan.Root, b.sockFD()+1)
-		if err != nil {
-			return nil, err
-		}
-		defer closeAll(mounts)
-		b.extra = append(b.extra, mounts...)
-	}
+	b.door, b.extra = ground.door, append(b.extra, mounts...)
 	fds := &job.plan.FDs
 	fds.FirstClosed = b.sockFD()
 	if job.wait {
@@ -257,34 +255,6 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 func mayMount() bool {
 	caps, err := capability.Current()
 	return err == nil && caps.Effective&capability.Bit(unix.CAP_SYS_ADMIN) != 0
-}
-
-// prepareMounts makes the mounts that come from the host, for an init without
-// rights there. first is the number that the first one gets in init.
-func prepareMounts(r *plan.Root, first int) (all []int, err error) {
-	defer func() {
-		if err != nil {
-			closeAll(all)
-		}
-	}()
-	h, err := boot.PrepareRoot(r)
-	if err != nil {
-		return all, err
-	}
-	all = append(all, h)
-	r.FD = first
-	for i := range r.Targets {
-		m := &r.Targets[i]
-		if !m.Options.Bind {
-			continue
-		}
-		if h, err = boot.PrepareBind(r, *m); err != nil {
-			return all, err
-		}
-		m.FD = first + len(all)
-		all = append(all, h)
-	}
-	return all, nil
 }
 
 func closeAll(fds []int) {

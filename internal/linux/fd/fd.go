@@ -29,6 +29,16 @@ func SocketPair() (ours, theirs int, err error) {
 	return fds[0], fds[1], nil
 }
 
+// Duplicate gives another descriptor of the file behind fd, with a number above
+// those of the standard streams.
+func Duplicate(fd int) (int, error) {
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return -1, fmt.Errorf("duplicate descriptor: %w", err)
+	}
+	return dup, nil
+}
+
 // Close closes fd unless it is negative. It cannot usefully fail for the kinds
 // of descriptors that this package hands out.
 func Close(fd int) {

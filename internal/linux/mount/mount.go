@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/errs"
 )
 
 // Detached is a mount that is in no mount namespace yet, or, after Attach, a
@@ -125,6 +127,17 @@ func (a Attr) Kernel() unix.MountAttr {
 
 // SetAttr changes the mount, with all below it if recursive.
 func (d *Detached) SetAttr(a Attr, recursive bool) error { return SetAttr(d.fd, a, recursive) }
+
+// MapIDs shows the owners of files as the mappings of a user namespace translate
+// them: what they map to instead of what they map from. The mount must not be
+// attached yet. A filesystem that cannot do it gives errs.Unsupported.
+func (d *Detached) MapIDs(userNS int, recursive bool) error {
+	err := d.SetAttr(Attr{Set: unix.MOUNT_ATTR_IDMAP, UserNS: userNS}, recursive)
+	if errors.Is(err, unix.EINVAL) {
+		return errs.New(errs.Unsupported, "the filesystem does not support mapped ids: %w", err)
+	}
+	return err
+}
 
 // SetAttr changes the mount whose root is the handle fd.
 func SetAttr(fd int, a Attr, recursive bool) error {

@@ -146,7 +146,7 @@ func toggle(set, clear *uint64, a attrOption) {
 
 // OptionNames lists the options that are not the filesystem's own, sorted.
 func OptionNames() []string {
-	all := []string{"bind", "rbind", "tmpcopyup", "remount"}
+	all := []string{"bind", "rbind", "tmpcopyup", "remount", "idmap", "ridmap"}
 	for name := range attrOptions {
 		all = append(all, name, "r"+name)
 	}

@@ -47,8 +47,14 @@ func PrepareRoot(r *plan.Root) (int, error) {
 // PrepareBind makes a bind mount in the calling process, as PrepareRoot. It is cut
 // off from the machine's mounts as all that the container's mount namespace has of
 // them: what the container mounts in it must not appear there.
-func PrepareBind(r *plan.Root, m plan.Mount) (int, error) {
+// users is the user namespace whose mappings its ids get, -1: none.
+func PrepareBind(r *plan.Root, m plan.Mount, users int) (int, error) {
 	d, _, err := bindMount(m.Source, m.Options, r.Propagation)
+	if err == nil && users >= 0 {
+		if err = d.MapIDs(users, m.Options.RecIDMap); err != nil {
+			d.Close()
+		}
+	}
 	if err != nil {
 		return -1, fmt.Errorf("error mounting %q to rootfs at %q: %w", m.Source, m.Target, err)
 	}

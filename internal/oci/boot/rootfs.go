@@ -276,7 +276,13 @@ func (b *initializer) target(m plan.Mount, dir bool) (int, error) {
 func (b *initializer) makeMount(m plan.Mount) (d *mount.Detached, dir bool, err error) {
 	o := m.Options
 	if m.FD > 0 {
-		d = mount.FromFD(m.FD)
+		h := m.FD
+		if b.thread != nil { // it is the caller's
+			if h, err = fd.Duplicate(h); err != nil {
+				return nil, false, err
+			}
+		}
+		d = mount.FromFD(h)
 		dir, err = mount.IsDir(d.FD())
 		return d, dir, err
 	}

@@ -122,9 +122,9 @@ func (t *thread) give(h int) int {
 
 // lend is give for a file that the caller goes on to use and closes.
 func (t *thread) lend(h int) (int, error) {
-	dup, err := unix.FcntlInt(uintptr(h), unix.F_DUPFD_CLOEXEC, 3)
+	dup, err := fd.Duplicate(h)
 	if err != nil {
-		return -1, fmt.Errorf("duplicate descriptor: %w", err)
+		return -1, err
 	}
 	return t.give(dup), nil
 }

@@ -48,7 +48,7 @@ func buildRoot(spec *specs.Spec, linux *specs.Linux, rootPath string, userNS boo
 		Masked: linux.MaskedPaths, ReadOnlyPaths: linux.ReadonlyPaths, MountLabel: linux.MountLabel,
 	}
 	for _, m := range spec.Mounts {
-		target, err := buildMount(m)
+		target, err := buildMount(m, userNS)
 		if err != nil {
 			return nil, err
 		}
@@ -75,10 +75,7 @@ func devIsOurs(mounts []specs.Mount) bool {
 	return true
 }
 
-func buildMount(m specs.Mount) (Mount, error) {
-	if len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0 {
-		return Mount{}, errs.New(errs.Unsupported, "mount %s: id mappings of mounts are not supported", m.Destination)
-	}
+func buildMount(m specs.Mount, userNS bool) (Mount, error) {
 	out := Mount{Target: path.Clean("/" + m.Destination), Type: m.Type, Source: m.Source, Options: mount.ParseOptions(m.Options)}
 	if m.Type == "bind" && !out.Options.Bind {
 		out.Options.Bind = true
@@ -92,10 +89,24 @@ func buildMount(m specs.Mount) (Mount, error) {
 	if out.Type == "" {
 		return out, errs.New(errs.InvalidArgument, "mount %s: no type given", m.Destination)
 	}
-	if out.Options.IDMap {
-		return out, errs.New(errs.Unsupported, "mount %s: id mappings of mounts are not supported", m.Destination)
+	return out, out.mapIDs(m, userNS)
+}
+
+// mapIDs checks what is said about the mount's ids. Mappings without the option
+// imply it.
+func (m *Mount) mapIDs(spec specs.Mount, userNS bool) error {
+	switch {
+	case len(spec.UIDMappings) == 0 != (len(spec.GIDMappings) == 0):
+		return errs.New(errs.InvalidArgument, "mount %s: uidMappings and gidMappings must be specified together", m.Target)
+	case len(spec.UIDMappings) > 0:
+		m.Options.IDMap = true
+	case m.Options.IDMap && !userNS:
+		return errs.New(errs.InvalidArgument, "mount %s: idmap needs mappings, its own or those of a user namespace", m.Target)
 	}
-	return out, nil
+	if m.Options.IDMap && !m.Options.Bind {
+		return errs.New(errs.Unsupported, "mount %s: only the ids of bind mounts can be mapped", m.Target)
+	}
+	return nil
 }
 
 func (r *Root) addDevices(list []specs.LinuxDevice) error {
