@@ -151,7 +151,8 @@ func (r *Runtime) newContainer(id string, job *creation) (*Container, error) {
 		OCIVersion: job.spec.Version, ID: id, Bundle: job.options.Bundle, Rootfs: job.plan.Root.Path,
 		Created: time.Now().UTC(), Annotations: job.spec.Annotations, OwnerUID: os.Getuid(), Cgroup: group,
 		UserNS: job.plan.UserNS, TimeNS: job.namespaces.Time || job.namespaces.Join["time"] != "",
-		Keyring: job.plan.Keyring, Personality: job.plan.Personality, Seccomp: p.Seccomp,
+		Keyring: job.plan.Keyring, Personality: job.plan.Personality, MemoryPolicy: job.plan.MemoryPolicy,
+		ExecCPUs: job.spec.Process.ExecCPUAffinity, Seccomp: p.Seccomp,
 		Defaults: execDefaults{AppArmor: p.AppArmor, SELinux: p.SELinux, NoNewPrivs: p.NoNewPrivs},
 	}}
 	if p.Caps != nil {

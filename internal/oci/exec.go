@@ -80,7 +80,7 @@ func (c *Container) planExec(spec *specs.Process) (*plan.Init, *seccomp.Program,
 	}
 	p := &plan.Init{
 		ID: c.id, Exec: true, Process: process, Keyring: c.state.Keyring, Personality: c.state.Personality,
-		UserNS: c.state.UserNS,
+		UserNS: c.state.UserNS, MemoryPolicy: c.state.MemoryPolicy,
 	}
 	if p.Process.Caps == nil {
 		p.Process.Caps = c.defaultCaps()
@@ -131,6 +131,14 @@ func joinOf(pidfd, kinds int) error {
 	return nil
 }
 
+// cpusFor is where the threads and processes of an exec run.
+func (c *Container) cpusFor(p *specs.Process) (plan.Affinity, error) {
+	if p.ExecCPUAffinity != nil {
+		return plan.BuildAffinity(p.ExecCPUAffinity)
+	}
+	return plan.BuildAffinity(c.state.ExecCPUs)
+}
+
 func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Program) (*spawned, error) {
 	pid, start := c.process()
 	pidfd, err := ns.Open(pid, start)
@@ -163,6 +171,11 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 		b.io = IO{}
 	}
 	b.oomScore, b.exact = p.Process.OOMScoreAdj, p.Process.ExactLimits
+	cpus, err := c.cpusFor(o.Process)
+	if err != nil {
+		return nil, err
+	}
+	b.cpus, p.Process.CPUs = cpus.Initial, cpus.Final
 	if c.state.UserNS || c.state.TimeNS {
 		kinds &= threadNamespaces | unix.CLONE_NEWCGROUP | c.ownKinds()
 		b.joinByChild(pidfd, kinds&^unix.CLONE_NEWCGROUP)

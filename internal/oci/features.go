@@ -10,6 +10,7 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/mount"
 	"github.com/gantry-run/gantry/internal/linux/ns"
 	"github.com/gantry-run/gantry/internal/linux/seccomp"
+	"github.com/gantry-run/gantry/internal/oci/plan"
 )
 
 // Features says what this runtime can do, whatever the machine can.
@@ -20,6 +21,7 @@ func Features() *features.Features {
 		namespaces = append(namespaces, kind.Name)
 	}
 	slices.Sort(namespaces)
+	modes, flags := plan.MemoryPolicyNames()
 	return &features.Features{
 		OCIVersionMin: "1.0.0", OCIVersionMax: specs.Version,
 		Hooks:        []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"},
@@ -29,8 +31,9 @@ func Features() *features.Features {
 			Cgroup:   &features.Cgroup{V1: &yes, V2: &yes, Systemd: &no, SystemdUser: &no, Rdma: &yes},
 			Seccomp:  seccompFeatures(),
 			Apparmor: &features.Apparmor{Enabled: &yes}, Selinux: &features.Selinux{Enabled: &yes},
-			IntelRdt:   &features.IntelRdt{Enabled: &no},
-			NetDevices: &features.NetDevices{Enabled: &no},
+			IntelRdt:     &features.IntelRdt{Enabled: &no},
+			MemoryPolicy: &features.MemoryPolicy{Modes: modes, Flags: flags},
+			NetDevices:   &features.NetDevices{Enabled: &no},
 			MountExtensions: &features.MountExtensions{
 				IDMap: &features.IDMap{Enabled: &yes},
 			},

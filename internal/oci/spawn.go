@@ -50,6 +50,7 @@ type birth struct {
 	clone    uintptr
 	door     *cgroup.Door
 	prepare  func() error // on the forking thread, after it has entered the cgroup
+	cpus     plan.Set     // of that thread, nil: any
 	oneShot  bool
 	log      *slog.Logger
 	uidMap   []syscall.SysProcIDMap
@@ -90,6 +91,9 @@ func (b *birth) spawn() (_ *spawned, err error) {
 	}
 	argv := []string{"gantry-runtime", boot.Verb, strconv.Itoa(b.sockFD())}
 	prepare := func() error {
+		if err := ns.RunOn(b.cpus); err != nil {
+			return err
+		}
 		if err := b.door.EnterV1(); err != nil {
 			return err
 		}

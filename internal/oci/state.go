@@ -43,16 +43,18 @@ type record struct {
 	OwnerUID    int               `json:"owner"`
 	Cgroup      cgroup.Group      `json:"cgroup"`
 
-	LatePids    *int64           `json:"latePids,omitempty"` // a limit that is set last, see tightPids
-	UserNS      bool             `json:"userNS,omitempty"`
-	TimeNS      bool             `json:"timeNS,omitempty"`
-	Keyring     string           `json:"keyring,omitempty"`
-	Personality *uint            `json:"personality,omitempty"`
-	Seccomp     bool             `json:"seccomp,omitempty"`
-	Listener    *seccompListener `json:"seccompListener,omitempty"` // who answers for SCMP_ACT_NOTIFY
-	Defaults    execDefaults     `json:"defaults"`
-	Poststart   []plan.Hook      `json:"poststart,omitempty"`
-	Poststop    []plan.Hook      `json:"poststop,omitempty"`
+	LatePids     *int64             `json:"latePids,omitempty"` // a limit that is set last, see tightPids
+	UserNS       bool               `json:"userNS,omitempty"`
+	TimeNS       bool               `json:"timeNS,omitempty"`
+	Keyring      string             `json:"keyring,omitempty"`
+	ExecCPUs     *specs.CPUAffinity `json:"execCPUs,omitempty"` // of processes that have none of their own
+	MemoryPolicy *plan.MemoryPolicy `json:"memoryPolicy,omitempty"`
+	Personality  *uint              `json:"personality,omitempty"`
+	Seccomp      bool               `json:"seccomp,omitempty"`
+	Listener     *seccompListener   `json:"seccompListener,omitempty"` // who answers for SCMP_ACT_NOTIFY
+	Defaults     execDefaults       `json:"defaults"`
+	Poststart    []plan.Hook        `json:"poststart,omitempty"`
+	Poststop     []plan.Hook        `json:"poststop,omitempty"`
 }
 
 // execDefaults are what an exec takes from the container where its own

@@ -61,6 +61,9 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 		job.Files = append(job.Files, int(h))
 	}
 	s.child, err = ns.ForkJoin(func() (ns.Joiner, error) {
+		if err := ns.RunOn(b.cpus); err != nil {
+			return ns.Joiner{}, err
+		}
 		if err := t.enter(); err != nil {
 			return ns.Joiner{}, err
 		}

@@ -21,6 +21,13 @@ func (b *initializer) addLimits(s script) error {
 	if b.plan.Personality != nil {
 		s.call("set personality", unix.SYS_PERSONALITY, bare.Int(*b.plan.Personality))
 	}
+	if m := b.plan.MemoryPolicy; m != nil {
+		// The kernel reads one bit less than it is told of.
+		s.call("error setting memory policy", unix.SYS_SET_MEMPOLICY, bare.Int(m.Mode), s.Words(m.Nodes...), bare.Int(len(m.Nodes)*64+1))
+	}
+	if len(p.CPUs) > 0 {
+		s.call("error setting CPU affinity", unix.SYS_SCHED_SETAFFINITY, bare.Int(0), bare.Int(len(p.CPUs)*8), s.Words(p.CPUs...))
+	}
 	for _, l := range p.Rlimits {
 		if err := b.addLimit(s, l); err != nil {
 			return err

@@ -63,6 +63,9 @@ func Build(id string, spec *specs.Spec, rootPath string) (*Init, Namespaces, err
 	if p.Personality, err = personality(linux.Personality); err != nil {
 		return nil, Namespaces{}, err
 	}
+	if p.MemoryPolicy, err = BuildMemoryPolicy(linux.MemoryPolicy); err != nil {
+		return nil, Namespaces{}, err
+	}
 	for _, clock := range slices.Sorted(maps.Keys(linux.TimeOffsets)) {
 		o := linux.TimeOffsets[clock]
 		p.TimeOffsets = append(p.TimeOffsets, TimeOffset{clock, o.Secs, o.Nanosecs})
@@ -78,8 +81,6 @@ func validate(spec *specs.Spec) error {
 		return errs.New(errs.Unsupported, "intelRdt is not supported")
 	case spec.Linux != nil && len(spec.Linux.NetDevices) > 0:
 		return errs.New(errs.Unsupported, "netDevices are not supported")
-	case spec.Linux != nil && spec.Linux.MemoryPolicy != nil:
-		return errs.New(errs.Unsupported, "memoryPolicy is not supported")
 	}
 	for _, m := range spec.Mounts {
 		if m.Destination == "" || strings.IndexByte(m.Destination, 0) >= 0 {
@@ -245,4 +246,13 @@ func rootMountOptions(options []string) mount.Options { return mount.ParseOption
 // AddRootMount appends a mount on the root's path.
 func (r *Root) AddRootMount(kind, source string, options []string) {
 	r.Mounts = append(r.Mounts, RootMount{Type: kind, Source: source, Options: rootMountOptions(options)})
+}
+
+func sortedKeys[K ~string, V any](m map[K]V) []string {
+	var all []string
+	for key := range m {
+		all = append(all, string(key))
+	}
+	slices.Sort(all)
+	return all
 }

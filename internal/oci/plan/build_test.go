@@ -138,7 +138,6 @@ func TestUnsupported(t *testing.T) {
 	for name, l := range map[string]*specs.Linux{
 		"intelRdt":           {IntelRdt: &specs.LinuxIntelRdt{}},
 		"netDevices":         {NetDevices: map[string]specs.LinuxNetDevice{"eth0": {}}},
-		"memoryPolicy":       {MemoryPolicy: &specs.LinuxMemoryPolicy{}},
 		"no mount namespace": {},
 	} {
 		_, _, err := Build("x", &specs.Spec{Root: &specs.Root{Path: "r"}, Linux: l}, "/r")

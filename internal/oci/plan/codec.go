@@ -124,6 +124,8 @@ func list[T any](c *codec, v *[]T, item func(*T)) {
 
 func (c *codec) strings(v *[]string) { list(c, v, c.string) }
 
+func (c *codec) set(v *Set) { list(c, (*[]uint64)(v), c.uint64) }
+
 func (c *codec) stringMap(v *map[string]string) {
 	keys := slices.Sorted(maps.Keys(*v))
 	c.strings(&keys)
@@ -173,6 +175,10 @@ func (c *codec) init(p *Init) {
 	c.string(&p.Domainname)
 	c.stringMap(&p.Sysctl)
 	optional(c, &p.Personality, func(v *uint) { num(c, v) })
+	optional(c, &p.MemoryPolicy, func(m *MemoryPolicy) {
+		num(c, &m.Mode)
+		c.set(&m.Nodes)
+	})
 	c.bool(&p.UserNS)
 	c.bool(&p.WaitLimits)
 	num(c, &p.FDs.FirstClosed)
@@ -284,6 +290,7 @@ func (c *codec) process(p *Process) {
 			num(c, n)
 		}
 	})
+	c.set(&p.CPUs)
 	c.bool(&p.CreateCwd)
 	c.bool(&p.Seccomp)
 }

@@ -23,17 +23,18 @@ type Init struct {
 	Keyring string // session keyring to join; empty: keep the caller's
 	Hooks   HookPoints
 
-	LoopbackUp  bool // a new network namespace: bring lo up
-	NewCgroupNS bool
-	NewTimeNS   bool
-	TimeOffsets []TimeOffset
-	Hostname    string
-	Domainname  string
-	Sysctl      map[string]string
-	Personality *uint
-	UserNS      bool // init is not root of the machine
-	WaitLimits  bool // stop before the program runs until the parent has set its limits
-	FDs         FDs
+	LoopbackUp   bool // a new network namespace: bring lo up
+	NewCgroupNS  bool
+	NewTimeNS    bool
+	TimeOffsets  []TimeOffset
+	Hostname     string
+	Domainname   string
+	Sysctl       map[string]string
+	Personality  *uint
+	MemoryPolicy *MemoryPolicy
+	UserNS       bool // init is not root of the machine
+	WaitLimits   bool // stop before the program runs until the parent has set its limits
+	FDs          FDs
 }
 
 // FDs are the numbers under which init finds what it inherited; -1 or 0: none.
@@ -136,6 +137,7 @@ type Process struct {
 	SELinux     string
 	IOPriority  *IOPriority
 	Scheduler   *Scheduler
+	CPUs        Set // to run on; nil: as it comes
 	CreateCwd   bool
 	Seccomp     bool // a program follows the plan
 }

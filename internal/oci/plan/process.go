@@ -64,6 +64,9 @@ func BuildProcess(p *specs.Process, annotations map[string]string) (Process, err
 	if err := out.addRlimits(p.Rlimits); err != nil {
 		return Process{}, err
 	}
+	if _, err := BuildAffinity(p.ExecCPUAffinity); err != nil { // for processes to come
+		return Process{}, err
+	}
 	return out, out.addScheduling(p)
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -38,6 +39,19 @@ func CoarseTimers() error {
 		if err := fd.WriteFile("/proc/"+t.Name()+"/timerslack_ns", coarse); err != nil {
 			return fmt.Errorf("set timer slack: %w", err)
 		}
+	}
+	return nil
+}
+
+// RunOn restricts the calling thread and its children to CPUs, number n being bit
+// n%64 of word n/64. No words leave them as they are.
+func RunOn(cpus []uint64) error {
+	if len(cpus) == 0 {
+		return nil
+	}
+	_, _, errno := unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, 0, uintptr(len(cpus)*8), uintptr(unsafe.Pointer(&cpus[0])))
+	if errno != 0 {
+		return fmt.Errorf("error setting CPU affinity: %w", errno)
 	}
 	return nil
 }
