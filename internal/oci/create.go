@@ -237,6 +237,9 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	if err := c.writeState(); err != nil {
 		return nil, err
 	}
+	if err := job.moveDevices(s.child.Pid); err != nil {
+		return nil, err
+	}
 	if h := &job.plan.Hooks; len(h.Create)+len(h.StartContainer) > 0 {
 		if h.State, err = json.Marshal(c.specState(specs.StateCreating)); err != nil {
 			return nil, err

@@ -33,7 +33,7 @@ func Features() *features.Features {
 			Apparmor: &features.Apparmor{Enabled: &yes}, Selinux: &features.Selinux{Enabled: &yes},
 			IntelRdt:     &features.IntelRdt{Enabled: &no},
 			MemoryPolicy: &features.MemoryPolicy{Modes: modes, Flags: flags},
-			NetDevices:   &features.NetDevices{Enabled: &no},
+			NetDevices:   &features.NetDevices{Enabled: &yes},
 			MountExtensions: &features.MountExtensions{
 				IDMap: &features.IDMap{Enabled: &yes},
 			},

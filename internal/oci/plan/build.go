@@ -79,8 +79,11 @@ func validate(spec *specs.Spec) error {
 		return errs.New(errs.InvalidArgument, "root must be specified")
 	case spec.Linux != nil && spec.Linux.IntelRdt != nil:
 		return errs.New(errs.Unsupported, "intelRdt is not supported")
-	case spec.Linux != nil && len(spec.Linux.NetDevices) > 0:
-		return errs.New(errs.Unsupported, "netDevices are not supported")
+	}
+	if spec.Linux != nil {
+		if _, err := NetDevices(spec.Linux.NetDevices); err != nil {
+			return err
+		}
 	}
 	for _, m := range spec.Mounts {
 		if m.Destination == "" || strings.IndexByte(m.Destination, 0) >= 0 {
@@ -139,6 +142,9 @@ func checkIsolation(spec *specs.Spec, linux *specs.Linux, n Namespaces) error {
 	}
 	if len(linux.TimeOffsets) > 0 && !n.Time {
 		return errs.New(errs.InvalidArgument, "time namespace offsets specified, but time namespace isn't enabled in the config")
+	}
+	if len(linux.NetDevices) > 0 && !private(unix.CLONE_NEWNET, "network") {
+		return errs.New(errs.InvalidArgument, "unable to move network devices without a private network namespace")
 	}
 	for key := range linux.Sysctl {
 		if err := checkSysctl(key, private); err != nil {

@@ -137,7 +137,6 @@ func TestBuildProcess(t *testing.T) {
 func TestUnsupported(t *testing.T) {
 	for name, l := range map[string]*specs.Linux{
 		"intelRdt":           {IntelRdt: &specs.LinuxIntelRdt{}},
-		"netDevices":         {NetDevices: map[string]specs.LinuxNetDevice{"eth0": {}}},
 		"no mount namespace": {},
 	} {
 		_, _, err := Build("x", &specs.Spec{Root: &specs.Root{Path: "r"}, Linux: l}, "/r")
