@@ -24,6 +24,9 @@ type Options struct {
 	// OneShot is for a process that ends after one operation: it seals the
 	// runtime's program by a read-only mount instead of copying it to memory.
 	OneShot bool
+	// Resctrl is where the resctrl filesystem is mounted, for linux.intelRdt; empty:
+	// it is looked for.
+	Resctrl string
 }
 
 // RootfsMount is one mount(2) that the container's init performs in its own

@@ -146,10 +146,14 @@ func (r *Runtime) newContainer(id string, job *creation) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
+	rdt, err := r.planRdt(id, job)
+	if err != nil {
+		return nil, err
+	}
 	p := &job.plan.Process
 	c := &Container{id: id, rt: r, dir: r.dir(id), state: record{
 		OCIVersion: job.spec.Version, ID: id, Bundle: job.options.Bundle, Rootfs: job.plan.Root.Path,
-		Created: time.Now().UTC(), Annotations: job.spec.Annotations, OwnerUID: os.Getuid(), Cgroup: group,
+		Created: time.Now().UTC(), Annotations: job.spec.Annotations, OwnerUID: os.Getuid(), Cgroup: group, Resctrl: rdt,
 		UserNS: job.plan.UserNS, TimeNS: job.namespaces.Time || job.namespaces.Join["time"] != "",
 		Keyring: job.plan.Keyring, Personality: job.plan.Personality, MemoryPolicy: job.plan.MemoryPolicy,
 		ExecCPUs: job.spec.Process.ExecCPUAffinity, Seccomp: p.Seccomp,
@@ -235,6 +239,9 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	c.state.Pid, c.state.StartTime = s.child.Pid, s.startTime
 	c.mu.Unlock()
 	if err := c.writeState(); err != nil {
+		return nil, err
+	}
+	if err := c.enterRdt(job, s.child.Pid, undo); err != nil {
 		return nil, err
 	}
 	if err := job.moveDevices(s.child.Pid); err != nil {

@@ -42,6 +42,11 @@ func (c *Container) Delete(ctx context.Context, force bool) error {
 	if err := c.state.Cgroup.Remove(ctx); err != nil {
 		return fmt.Errorf("delete container %q: %w", c.id, err)
 	}
+	if c.state.Resctrl != nil {
+		if err := c.state.Resctrl.Remove(); err != nil {
+			return fmt.Errorf("delete container %q: %w", c.id, err)
+		}
+	}
 	c.runHostHooks(ctx, "poststop", c.state.Poststop, specs.StateStopped)
 	if err := os.RemoveAll(c.dir); err != nil {
 		return fmt.Errorf("delete container %q: %w", c.id, err)

@@ -40,6 +40,11 @@ func (c *Container) Exec(ctx context.Context, o ExecOptions) (_ *Process, err er
 	}
 	defer s.closeFiles()
 	undo.Push(func(context.Context) error { return s.kill() })
+	if c.state.Resctrl != nil {
+		if err := c.state.Resctrl.Add(s.child.Pid); err != nil {
+			return nil, err
+		}
+	}
 	s.notify = c.notifier(specs.StateRunning)
 	if err := s.handshake(ctx, p, filter, false); err != nil {
 		return nil, c.explain(err)

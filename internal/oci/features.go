@@ -31,7 +31,7 @@ func Features() *features.Features {
 			Cgroup:   &features.Cgroup{V1: &yes, V2: &yes, Systemd: &no, SystemdUser: &no, Rdma: &yes},
 			Seccomp:  seccompFeatures(),
 			Apparmor: &features.Apparmor{Enabled: &yes}, Selinux: &features.Selinux{Enabled: &yes},
-			IntelRdt:     &features.IntelRdt{Enabled: &no},
+			IntelRdt:     &features.IntelRdt{Enabled: &yes, Schemata: &yes, Monitoring: &yes},
 			MemoryPolicy: &features.MemoryPolicy{Modes: modes, Flags: flags},
 			NetDevices:   &features.NetDevices{Enabled: &yes},
 			MountExtensions: &features.MountExtensions{

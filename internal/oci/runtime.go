@@ -20,6 +20,7 @@ type Runtime struct {
 	systemdCgroup bool
 	oneShot       bool
 	rootless      func() bool
+	resctrl       string
 	log           *slog.Logger
 }
 
@@ -39,7 +40,9 @@ func New(o Options) (*Runtime, error) {
 	if o.Rootless != nil {
 		rootless = func() bool { return *o.Rootless }
 	}
-	return &Runtime{root: filepath.Clean(o.Root), systemdCgroup: o.SystemdCgroup, oneShot: o.OneShot, rootless: rootless, log: log}, nil
+	return &Runtime{
+		root: filepath.Clean(o.Root), systemdCgroup: o.SystemdCgroup, oneShot: o.OneShot, rootless: rootless, resctrl: o.Resctrl, log: log,
+	}, nil
 }
 
 var validID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[\w+.-]+$`) })

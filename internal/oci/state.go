@@ -18,6 +18,7 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/cgroup"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/ns"
+	"github.com/gantry-run/gantry/internal/linux/resctrl"
 	"github.com/gantry-run/gantry/internal/oci/plan"
 )
 
@@ -43,6 +44,7 @@ type record struct {
 	OwnerUID    int               `json:"owner"`
 	Cgroup      cgroup.Group      `json:"cgroup"`
 
+	Resctrl      *resctrl.Group     `json:"resctrl,omitempty"`
 	LatePids     *int64             `json:"latePids,omitempty"` // a limit that is set last, see tightPids
 	UserNS       bool               `json:"userNS,omitempty"`
 	TimeNS       bool               `json:"timeNS,omitempty"`

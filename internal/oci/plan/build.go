@@ -77,8 +77,6 @@ func validate(spec *specs.Spec) error {
 	switch {
 	case spec.Root == nil:
 		return errs.New(errs.InvalidArgument, "root must be specified")
-	case spec.Linux != nil && spec.Linux.IntelRdt != nil:
-		return errs.New(errs.Unsupported, "intelRdt is not supported")
 	}
 	if spec.Linux != nil {
 		if _, err := NetDevices(spec.Linux.NetDevices); err != nil {

@@ -136,7 +136,6 @@ func TestBuildProcess(t *testing.T) {
 
 func TestUnsupported(t *testing.T) {
 	for name, l := range map[string]*specs.Linux{
-		"intelRdt":           {IntelRdt: &specs.LinuxIntelRdt{}},
 		"no mount namespace": {},
 	} {
 		_, _, err := Build("x", &specs.Spec{Root: &specs.Root{Path: "r"}, Linux: l}, "/r")
