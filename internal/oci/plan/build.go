@@ -123,8 +123,11 @@ func buildNamespaces(list []specs.LinuxNamespace) (Namespaces, error) {
 			n.Clone |= flag
 		}
 	}
-	if n.Clone&unix.CLONE_NEWNS == 0 {
-		return n, errs.New(errs.Unsupported, "a container without a mount namespace of its own is not supported")
+	switch {
+	case n.Join["mount"] != "":
+		return n, errs.New(errs.Unsupported, "a container in the mount namespace of others is not supported: its root would become theirs")
+	case n.Clone&unix.CLONE_NEWNS == 0:
+		return n, errs.New(errs.Unsupported, "a container without a mount namespace is not supported: its mounts would be the machine's")
 	}
 	return n, nil
 }

@@ -135,12 +135,13 @@ func TestBuildProcess(t *testing.T) {
 }
 
 func TestUnsupported(t *testing.T) {
-	for name, l := range map[string]*specs.Linux{
-		"no mount namespace": {},
+	for text, l := range map[string]*specs.Linux{
+		"its mounts would be the machine's": {},
+		"its root would become theirs":      {Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace, Path: "/proc/1/ns/mnt"}}},
 	} {
 		_, _, err := Build("x", &specs.Spec{Root: &specs.Root{Path: "r"}, Linux: l}, "/r")
-		if !errs.Is(err, errs.Unsupported) {
-			t.Errorf("%s: got %v", name, err)
+		if !errs.Is(err, errs.Unsupported) || !strings.HasSuffix(err.Error(), text) {
+			t.Errorf("%s: got %v", text, err)
 		}
 	}
 }
