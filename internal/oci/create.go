@@ -102,6 +102,11 @@ func newCreation(id string, o CreateOptions, wait bool) (*creation, error) {
 	if job.plan, job.namespaces, err = plan.Build(id, job.spec, rootPath); err != nil {
 		return nil, err
 	}
+	for i := range job.plan.Root.Targets {
+		if m := &job.plan.Root.Targets[i]; m.Options.Bind && !filepath.IsAbs(m.Source) {
+			m.Source = filepath.Join(o.Bundle, m.Source)
+		}
+	}
 	if o.Netns != nil {
 		job.namespaces.Clone &^= unix.CLONE_NEWNET
 		delete(job.namespaces.Join, "network")

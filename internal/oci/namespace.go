@@ -54,6 +54,30 @@ func openNamespaces(paths map[string]string, netns *os.File) (_ *joined, err err
 	return j, nil
 }
 
+// keepOurs refuses changes (see plan.Changes) of a namespace that is joined and
+// turns out to be our own.
+func (j *joined) keepOurs(changes map[string]string) error {
+	for name, what := range changes {
+		kind, _ := ns.KindOf(name)
+		h := j.of(kind.Clone)
+		if h < 0 {
+			continue
+		}
+		var theirs, ours unix.Stat_t
+		err := unix.Fstat(h, &theirs)
+		if err == nil {
+			err = unix.Stat("/proc/self/ns/"+kind.File, &ours)
+		}
+		if err != nil {
+			return fmt.Errorf("compare %s namespaces: %w", name, err)
+		}
+		if theirs.Dev == ours.Dev && theirs.Ino == ours.Ino {
+			return errs.New(errs.InvalidArgument, "%s is not allowed in the hosts %s namespace", what, name)
+		}
+	}
+	return nil
+}
+
 // enter makes the calling thread a member of all, those of the kinds in but
 // (CLONE_NEW*) excepted.
 func (j *joined) enter(but int) error {

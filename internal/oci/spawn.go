@@ -187,6 +187,9 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 		return nil, err
 	}
 	defer join.Close()
+	if err := join.keepOurs(plan.Changes(job.spec)); err != nil {
+		return nil, err
+	}
 	late := join.forChild()
 	user := late&unix.CLONE_NEWUSER != 0
 	b := &birth{

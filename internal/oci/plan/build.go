@@ -141,6 +141,12 @@ func checkIsolation(spec *specs.Spec, linux *specs.Linux, n Namespaces) error {
 	if spec.Domainname != "" && !private(unix.CLONE_NEWUTS, "uts") {
 		return errs.New(errs.InvalidArgument, "unable to set domainname without a private UTS namespace")
 	}
+	if len(linux.UIDMappings)+len(linux.GIDMappings) > 0 && !private(unix.CLONE_NEWUSER, "user") {
+		return errs.New(errs.InvalidArgument, "user namespace mappings specified, but user namespace isn't enabled in the config")
+	}
+	if n.Clone&unix.CLONE_NEWUSER != 0 && (len(linux.UIDMappings) == 0 || len(linux.GIDMappings) == 0) {
+		return errs.New(errs.InvalidArgument, "user namespaces enabled, but no uid or gid mappings are specified")
+	}
 	if len(linux.TimeOffsets) > 0 && !n.Time {
 		return errs.New(errs.InvalidArgument, "time namespace offsets specified, but time namespace isn't enabled in the config")
 	}
@@ -168,25 +174,56 @@ func checkSysctl(key string, private func(uintptr, string) bool) error {
 			return errs.New(errs.InvalidArgument, "sysctl %q is not a valid name", key)
 		}
 	}
-	switch {
-	case ipcSysctls[name], strings.HasPrefix(name, "fs.mqueue."):
-		if private(unix.CLONE_NEWIPC, "ipc") {
-			return nil
-		}
-		return errs.New(errs.InvalidArgument, "sysctl %q is not allowed in the hosts ipc namespace", key)
-	case strings.HasPrefix(name, "net."):
-		if private(unix.CLONE_NEWNET, "network") {
-			return nil
-		}
-		return errs.New(errs.InvalidArgument, "sysctl %q not allowed in host network namespace", key)
-	case name == "kernel.domainname" && private(unix.CLONE_NEWUTS, "uts"):
-		return nil
+	switch kind := sysctlNamespace(name); {
 	case name == "kernel.hostname":
 		return errs.New(errs.InvalidArgument, "sysctl %q is not allowed as it conflicts with the OCI %q field", key, "hostname")
-	case strings.HasPrefix(name, "user.") && private(unix.CLONE_NEWUSER, "user"):
-		return nil
+	case kind == "ipc" && !private(unix.CLONE_NEWIPC, kind):
+		return errs.New(errs.InvalidArgument, "sysctl %q is not allowed in the hosts ipc namespace", key)
+	case kind == "network" && !private(unix.CLONE_NEWNET, kind):
+		return errs.New(errs.InvalidArgument, "sysctl %q not allowed in host network namespace", key)
+	case kind == "", kind == "uts" && !private(unix.CLONE_NEWUTS, kind), kind == "user" && !private(unix.CLONE_NEWUSER, kind):
+		return errs.New(errs.InvalidArgument, "sysctl %q is not in a separate kernel namespace", key)
 	}
-	return errs.New(errs.InvalidArgument, "sysctl %q is not in a separate kernel namespace", key)
+	return nil
+}
+
+// sysctlNamespace is the kind of namespace that a sysctl belongs to, "" for the machine.
+func sysctlNamespace(name string) string {
+	switch {
+	case ipcSysctls[name], strings.HasPrefix(name, "fs.mqueue."):
+		return "ipc"
+	case strings.HasPrefix(name, "net."):
+		return "network"
+	case name == "kernel.domainname":
+		return "uts"
+	case strings.HasPrefix(name, "user."):
+		return "user"
+	}
+	return ""
+}
+
+// Changes lists what the specification changes in namespaces, by their kind. A
+// namespace that is joined must not be the machine's then.
+func Changes(spec *specs.Spec) map[string]string {
+	out := map[string]string{}
+	if spec.Hostname != "" {
+		out["uts"] = "hostname"
+	}
+	if spec.Domainname != "" {
+		out["uts"] = "domainname"
+	}
+	if spec.Linux == nil {
+		return out
+	}
+	for key := range spec.Linux.Sysctl {
+		if kind := sysctlNamespace(SysctlName(key)); kind != "" {
+			out[kind] = "sysctl " + key
+		}
+	}
+	for name := range spec.Linux.NetDevices {
+		out["network"] = "network device " + name
+	}
+	return out
 }
 
 // SysctlName is the dotted form of a key: a key whose first separator is a

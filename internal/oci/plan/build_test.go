@@ -122,6 +122,10 @@ func TestBuildProcess(t *testing.T) {
 		"scheduler flag": func(p *specs.Process) {
 			p.Scheduler = &specs.Scheduler{Policy: specs.SchedOther, Flags: []specs.LinuxSchedulerFlag{"x"}}
 		},
+		"nice":        func(p *specs.Process) { p.Scheduler = &specs.Scheduler{Policy: specs.SchedOther, Nice: 20} },
+		"priority":    func(p *specs.Process) { p.Scheduler = &specs.Scheduler{Policy: specs.SchedOther, Priority: 1} },
+		"deadline":    func(p *specs.Process) { p.Scheduler = &specs.Scheduler{Policy: specs.SchedRR, Period: 1} },
+		"CPUs":        func(p *specs.Process) { p.ExecCPUAffinity = &specs.CPUAffinity{Final: "x"} },
 		"NUL in args": func(p *specs.Process) { p.Args = []string{"a\x00"} },
 		"NUL in cwd":  func(p *specs.Process) { p.Cwd = "/\x00" },
 		"gid":         func(p *specs.Process) { p.User.GID = ^uint32(0) },

@@ -150,6 +150,14 @@ func (p *Process) addScheduling(src *specs.Process) error {
 	if !ok {
 		return errs.New(errs.InvalidArgument, "invalid scheduler policy: %q", s.Policy)
 	}
+	switch {
+	case s.Nice < -20 || s.Nice > 19:
+		return errs.New(errs.InvalidArgument, "scheduler: nice value %d is not between -20 and 19", s.Nice)
+	case s.Priority != 0 && s.Policy != specs.SchedFIFO && s.Policy != specs.SchedRR:
+		return errs.New(errs.InvalidArgument, "scheduler: a priority is for SCHED_FIFO and SCHED_RR, not %s", s.Policy)
+	case s.Runtime|s.Deadline|s.Period != 0 && s.Policy != specs.SchedDeadline:
+		return errs.New(errs.InvalidArgument, "scheduler: runtime, deadline and period are for SCHED_DEADLINE, not %s", s.Policy)
+	}
 	out := &Scheduler{Policy: policy, Nice: s.Nice, Priority: s.Priority, Runtime: s.Runtime, Deadline: s.Deadline, Period: s.Period}
 	for _, f := range s.Flags {
 		bit, ok := flags[f]
