@@ -3,7 +3,10 @@ package oci
 import (
 	"context"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/gantry-run/gantry/internal/cleanup"
+	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/resctrl"
 )
 
@@ -35,4 +38,16 @@ func (c *Container) enterRdt(job *creation, pid int, undo *cleanup.Stack) error 
 	}
 	undo.Push(func(context.Context) error { return remove() })
 	return group.Add(pid)
+}
+
+// UpdateRdt writes other schemata for the resctrl group of a container, which must
+// be in one.
+func (c *Container) UpdateRdt(rdt *specs.LinuxIntelRdt) error {
+	if err := c.requireStatus("update", specs.StateRunning, specs.StateCreated, statusPaused); err != nil {
+		return err
+	}
+	if c.state.Resctrl == nil {
+		return errs.New(errs.Conflict, "intelRdt: the container is in no resctrl group")
+	}
+	return c.state.Resctrl.Update(rdt)
 }

@@ -42,6 +42,13 @@ func TestIntelRdt(t *testing.T) {
 	} else {
 		c = loaded // as another process has it
 	}
+	if err := c.UpdateRdt(&specs.LinuxIntelRdt{L3CacheSchema: "L3:0=f", MemBwSchema: "MB:0=20"}); err != nil {
+		t.Error(err)
+	}
+	requireFile("schemata", "L3:0=f\nMB:0=20\n")
+	if err := c.UpdateRdt(&specs.LinuxIntelRdt{MemBwSchema: "20"}); !errs.Is(err, errs.InvalidArgument) {
+		t.Errorf("bad schema: got %v", err)
+	}
 	e, err := c.Exec(t.Context(), ExecOptions{Process: newProcess("true")})
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +72,10 @@ func TestIntelRdt(t *testing.T) {
 }
 
 func TestIntelRdtWithoutResctrl(t *testing.T) {
+	c := background(t, nil)
+	if err := c.UpdateRdt(&specs.LinuxIntelRdt{MemBwSchema: "MB:0=20"}); !errs.Is(err, errs.Conflict) {
+		t.Errorf("update: got %v", err)
+	}
 	if _, err := resctrl.Find(); err == nil {
 		return // this machine has what the test is about the lack of
 	}

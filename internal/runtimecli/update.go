@@ -79,10 +79,18 @@ func setupUpdate(a *app, f *flag.FlagSet) func(context.Context, []string) (int, 
 	f.Func("memory-reservation", "memory reservation or soft limit (in bytes)", size(&r.Memory.Reservation))
 	f.Func("memory-swap", "memory and swap limit (in bytes); -1: unlimited swap", size(&r.Memory.Swap))
 	f.Func("pids-limit", "maximum number of pids allowed in the container", number(&r.Pids.Limit))
+	var rdt specs.LinuxIntelRdt
+	f.StringVar(&rdt.L3CacheSchema, "l3-cache-schema", "", "Intel RDT/CAT L3 cache schema")
+	f.StringVar(&rdt.MemBwSchema, "mem-bw-schema", "", "Intel RDT/MBA memory bandwidth schema")
 	return func(ctx context.Context, args []string) (int, error) {
 		c, err := a.runtime.Load(args[0])
 		if err != nil {
 			return 1, err
+		}
+		if rdt.L3CacheSchema+rdt.MemBwSchema != "" {
+			if err := c.UpdateRdt(&rdt); err != nil {
+				return 1, err
+			}
 		}
 		resources := &r
 		if file != "" {

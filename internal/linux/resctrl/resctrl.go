@@ -63,13 +63,8 @@ var reserved = map[string]bool{"info": true, "mon_groups": true, "mon_data": tru
 // Plan says where the container with an id goes, below the filesystem's root.
 // Nothing is changed. A bad description is errs.InvalidArgument.
 func Plan(root, id string, rdt *specs.LinuxIntelRdt) (Group, error) {
-	if !strings.HasPrefix(rdt.MemBwSchema, "MB:") && rdt.MemBwSchema != "" || strings.Contains(rdt.MemBwSchema, "\n") {
-		return Group{}, errs.New(errs.InvalidArgument, "intelRdt: memBwSchema %q is not one line that starts with MB:", rdt.MemBwSchema)
-	}
-	for _, line := range rdt.Schemata {
-		if strings.Contains(line, "\n") {
-			return Group{}, errs.New(errs.InvalidArgument, "intelRdt: %q is more than one line of schemata", line)
-		}
+	if err := check(rdt); err != nil {
+		return Group{}, err
 	}
 	name := rdt.ClosID
 	switch {
@@ -88,6 +83,18 @@ func Plan(root, id string, rdt *specs.LinuxIntelRdt) (Group, error) {
 	return g, nil
 }
 
+func check(rdt *specs.LinuxIntelRdt) error {
+	if !strings.HasPrefix(rdt.MemBwSchema, "MB:") && rdt.MemBwSchema != "" || strings.Contains(rdt.MemBwSchema, "\n") {
+		return errs.New(errs.InvalidArgument, "intelRdt: memBwSchema %q is not one line that starts with MB:", rdt.MemBwSchema)
+	}
+	for _, line := range rdt.Schemata {
+		if strings.Contains(line, "\n") {
+			return errs.New(errs.InvalidArgument, "intelRdt: %q is more than one line of schemata", line)
+		}
+	}
+	return nil
+}
+
 // SetUp makes what there has to be for the container and writes its schemata. undo
 // removes what it has made; after an error nothing is left.
 func (g Group) SetUp(rdt *specs.LinuxIntelRdt) (undo func() error, err error) {
@@ -104,13 +111,12 @@ func (g Group) SetUp(rdt *specs.LinuxIntelRdt) (undo func() error, err error) {
 			err = errors.Join(fmt.Errorf("intelRdt: %w", err), undo())
 		}
 	}()
-	lines := schemata(rdt)
-	isNew, err := g.open(rdt, len(lines) > 0)
+	isNew, err := g.open(rdt)
 	if isNew {
 		made = append(made, g.Dir)
 	}
-	if err == nil && len(lines) > 0 {
-		err = g.write(g.Dir, "schemata", strings.Join(lines, "\n")+"\n")
+	if err == nil {
+		err = g.writeSchemata(rdt)
 	}
 	if err != nil || g.Monitor == "" {
 		return undo, err
@@ -124,8 +130,8 @@ func (g Group) SetUp(rdt *specs.LinuxIntelRdt) (undo func() error, err error) {
 
 // open makes the group, or checks the one that is there. Without a schema to write,
 // a group that is the container's by name only must be there.
-func (g Group) open(rdt *specs.LinuxIntelRdt, write bool) (isNew bool, err error) {
-	if !g.Own && !write {
+func (g Group) open(rdt *specs.LinuxIntelRdt) (isNew bool, err error) {
+	if !g.Own && len(schemata(rdt)) == 0 {
 		_, err := os.Stat(g.Dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, errs.New(errs.NotFound, "closID %s does not exist, and there is no schema to make it with", rdt.ClosID)
@@ -142,6 +148,25 @@ func (g Group) open(rdt *specs.LinuxIntelRdt, write bool) (isNew bool, err error
 		return false, errs.New(errs.Conflict, "group %s exists already", g.Dir)
 	}
 	return false, g.compare(rdt.L3CacheSchema, rdt.MemBwSchema)
+}
+
+// Update writes other schemata; the kernel keeps what they do not mention.
+func (g Group) Update(rdt *specs.LinuxIntelRdt) error {
+	if err := check(rdt); err != nil {
+		return err
+	}
+	if err := g.writeSchemata(rdt); err != nil {
+		return fmt.Errorf("intelRdt: %w", err)
+	}
+	return nil
+}
+
+func (g Group) writeSchemata(rdt *specs.LinuxIntelRdt) error {
+	lines := schemata(rdt)
+	if len(lines) == 0 {
+		return nil
+	}
+	return g.write(g.Dir, "schemata", strings.Join(lines, "\n")+"\n")
 }
 
 // schemata are the lines to write, in the order that the specification demands.
