@@ -54,6 +54,7 @@ const (
 	seccompReceive = 0xc0502100 // SECCOMP_IOCTL_NOTIF_RECV
 	seccompSend    = 0xc0182101 // SECCOMP_IOCTL_NOTIF_SEND
 	seccompGoOn    = 1          // SECCOMP_USER_NOTIF_FLAG_CONTINUE
+	sysMkdir       = 83         // of amd64; others have mkdirat only
 )
 
 // newAgent listens for the given number of processes and serves each until it has
@@ -147,7 +148,7 @@ func (a *agent) answer(listener int) error {
 		a.calls[call.data.nr]++
 		a.mu.Unlock()
 		reply := seccompAnswer{id: call.id, flags: seccompGoOn}
-		if call.data.nr == unix.SYS_MKDIR || call.data.nr == unix.SYS_MKDIRAT {
+		if call.data.nr == sysMkdir || call.data.nr == unix.SYS_MKDIRAT {
 			reply.flags, reply.error = 0, -int32(unix.ENOMEDIUM)
 		}
 		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), seccompSend, uintptr(unsafe.Pointer(&reply))); errno != 0 && errno != unix.ENOENT {
