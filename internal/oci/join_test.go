@@ -140,7 +140,7 @@ func TestJoinTimeNamespace(t *testing.T) {
 		t.Errorf("run: got %+v, %v", res, err)
 	}
 	spec.Linux.TimeOffsets = first.Linux.TimeOffsets
-	if _, err := runSpec(t, r, CreateOptions{Bundle: bundle, Spec: spec}); err == nil || !strings.Contains(err.Error(), "time namespace offsets") {
+	if _, err := runSpec(t, r, CreateOptions{Bundle: bundle, Spec: spec}); err == nil || err.Error() != "time namespace offsets specified, but the time namespace is another's" {
 		t.Errorf("offsets of another's namespace: got %v", err)
 	}
 }

@@ -147,6 +147,9 @@ func checkIsolation(spec *specs.Spec, linux *specs.Linux, n Namespaces) error {
 	if n.Clone&unix.CLONE_NEWUSER != 0 && (len(linux.UIDMappings) == 0 || len(linux.GIDMappings) == 0) {
 		return errs.New(errs.InvalidArgument, "user namespaces enabled, but no uid or gid mappings are specified")
 	}
+	if len(linux.TimeOffsets) > 0 && n.Join["time"] != "" {
+		return errs.New(errs.InvalidArgument, "time namespace offsets specified, but the time namespace is another's")
+	}
 	if len(linux.TimeOffsets) > 0 && !n.Time {
 		return errs.New(errs.InvalidArgument, "time namespace offsets specified, but time namespace isn't enabled in the config")
 	}
