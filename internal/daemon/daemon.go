@@ -59,8 +59,8 @@ type Daemon struct {
 
 // New builds all parts and reconciles them with what earlier daemons left. It
 // serves nothing yet.
-func New(ctx context.Context, cfg config.Config, log *slog.Logger) (d *Daemon, err error) {
-	d = &Daemon{cfg: cfg, log: log}
+func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Daemon, err error) {
+	d := &Daemon{cfg: cfg, log: log}
 	d.live.Store(&cfg)
 	defer func() {
 		if err != nil {
