@@ -10,6 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// dumpTries is how often a list is asked for that changes while it is read.
+const dumpTries = 50
+
+// dump reads a list from the kernel, again if the list changed meanwhile.
+func dump(read func(*vnl.Handle) error) (err error) {
+	for range dumpTries {
+		if err = withHandle(read); !errors.Is(err, vnl.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return err
+}
+
 // Link is what is known of an existing link.
 type Link struct {
 	Index, Parent, Master int // Parent: for a veth, its peer's index in the other namespace
@@ -22,7 +35,7 @@ type Link struct {
 // Links lists the links of the calling thread's namespace.
 func Links() ([]Link, error) {
 	var out []Link
-	err := withHandle(func(h *vnl.Handle) error {
+	err := dump(func(h *vnl.Handle) error {
 		links, err := h.LinkList()
 		if err != nil {
 			return fmt.Errorf("list links: %w", err)
@@ -44,7 +57,7 @@ func Links() ([]Link, error) {
 // Addrs lists the IPv4 addresses of a link, or of all links for index 0.
 func Addrs(index int) ([]netip.Prefix, error) {
 	var out []netip.Prefix
-	err := withHandle(func(h *vnl.Handle) error {
+	err := dump(func(h *vnl.Handle) error {
 		addrs, err := h.AddrList(nil, unix.AF_INET)
 		if err != nil {
 			return fmt.Errorf("list addresses: %w", err)
@@ -69,7 +82,7 @@ type Route struct {
 // Routes lists the IPv4 routes of the main table except default routes.
 func Routes() ([]Route, error) {
 	var out []Route
-	err := withHandle(func(h *vnl.Handle) error {
+	err := dump(func(h *vnl.Handle) error {
 		routes, err := h.RouteList(nil, unix.AF_INET)
 		if err != nil {
 			return fmt.Errorf("list routes: %w", err)
