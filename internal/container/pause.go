@@ -28,8 +28,9 @@ func (s *Service) Pause(ctx context.Context, id string) error {
 	if err := s.Supervisor.Pause(ctx, r.ID); err != nil {
 		return errs.New(errs.KindOf(err), "cannot pause container %s: %w", id, err)
 	}
+	c.setStatus(container.StatePaused)
 	s.publish(&r, events.ActionPause)
-	return s.update(c, func(r *record) { r.State.Status = container.StatePaused })
+	return nil
 }
 
 // Unpause thaws a container.
@@ -47,8 +48,17 @@ func (s *Service) Unpause(ctx context.Context, id string) error {
 	if err := s.Supervisor.Resume(ctx, r.ID); err != nil {
 		return errs.New(errs.KindOf(err), "cannot unpause container %s: %w", id, err)
 	}
+	c.setStatus(container.StateRunning)
 	s.publish(&r, events.ActionUnPause)
-	return s.update(c, func(r *record) { r.State.Status = container.StateRunning })
+	return nil
+}
+
+// setStatus changes the status in memory only: a restarted daemon asks the
+// supervisor which containers are frozen.
+func (c *ctr) setStatus(status container.ContainerState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rec.State.Status = status
 }
 
 // Rename gives the container another name.
