@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
@@ -31,24 +32,36 @@ func (s *Service) Update(ctx context.Context, id string, u container.UpdateConfi
 	if _, err := validate(r.Config, &h); err != nil {
 		return resp, err
 	}
-	if r.State.running() {
-		res, err := resources(&h)
-		if err != nil {
-			return resp, err
-		}
-		data, err := json.Marshal(res)
-		if err != nil {
-			return resp, err
-		}
-		if err := s.Supervisor.Update(ctx, r.ID, data); err != nil {
-			return resp, errs.New(errs.KindOf(err), "Cannot update container %s: %w", r.ID, err)
-		}
-	}
-	if err := s.update(c, func(r *record) { r.Host = &h }); err != nil {
+	back := func(now *record) { now.Host = r.Host }
+	if err := s.update(c, func(now *record) { now.Host = &h }); err != nil {
+		c.mu.Lock()
+		back(&c.rec)
+		c.mu.Unlock()
 		return resp, err
+	}
+	if r.State.running() {
+		if err := s.applyResources(ctx, r.ID, &h); err != nil {
+			return resp, errors.Join(err, s.update(c, back))
+		}
 	}
 	s.publish(&r, events.ActionUpdate)
 	return resp, nil
+}
+
+// applyResources gives a running container new limits.
+func (s *Service) applyResources(ctx context.Context, id string, h *container.HostConfig) error {
+	res, err := resources(h)
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(res)
+	if err != nil {
+		return err
+	}
+	if err := s.Supervisor.Update(ctx, id, data); err != nil {
+		return errs.New(errs.KindOf(err), "Cannot update container %s: %w", id, err)
+	}
+	return nil
 }
 
 // mergeResources takes over what the request sets; zero means unchanged.
