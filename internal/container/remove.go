@@ -25,7 +25,7 @@ func (s *Service) Remove(ctx context.Context, id string, force, volumes bool) er
 	r := c.view()
 	if r.State.running() || r.State.Status == container.StateRestarting {
 		if !force {
-			return errs.New(errs.Conflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+r.Name, r.State.Status)
+			return errRunning(&r)
 		}
 		if err := s.endForRemoval(ctx, c); err != nil {
 			return err
@@ -38,10 +38,14 @@ func (s *Service) Remove(ctx context.Context, id string, force, volumes bool) er
 		return nil // --rm or another client was faster
 	default:
 	}
-	if st := c.view().State; st.running() {
-		return errs.New(errs.Conflict, "cannot remove container %q: it was started meanwhile", "/"+r.Name)
+	if r = c.view(); r.State.running() { // started meanwhile
+		return errRunning(&r)
 	}
 	return s.remove(context.WithoutCancel(ctx), c, volumes)
+}
+
+func errRunning(r *record) error {
+	return errs.New(errs.Conflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+r.Name, r.State.Status)
 }
 
 func (s *Service) endForRemoval(ctx context.Context, c *ctr) error {
