@@ -120,6 +120,7 @@ type Process struct {
 //	(*Container).Signal(ctx, unix.Signal, all bool) error
 //	(*Container).Pause(ctx) / Resume(ctx) error
 //	(*Container).State() (specs.State, error)
+//	(*Container).PidFD() (*os.File, error)       of init, to adopt it
 //	(*Container).Update(ctx, *specs.LinuxResources) error
 //	(*Container).Stats() (*cgroups.Stats, error)
 //	(*Container).Pids() ([]int, error)

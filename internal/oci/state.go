@@ -199,6 +199,16 @@ func (c *Container) specState(status specs.ContainerState) specs.State {
 	}
 }
 
+// PidFD opens the container's init, which may have ended already if nobody has
+// reaped it yet; unix.ESRCH if it is gone.
+func (c *Container) PidFD() (*os.File, error) {
+	pidfd, err := ns.Open(c.process())
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(pidfd), "pidfd"), nil
+}
+
 // requireStatus refuses a verb in any other status.
 func (c *Container) requireStatus(verb string, allowed ...specs.ContainerState) error {
 	status, err := c.Status()

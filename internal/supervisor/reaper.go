@@ -83,26 +83,26 @@ func (r *reaper) reap(fd int32) {
 	if c == nil {
 		return
 	}
-	st := wait(c.pid, int(fd))
+	st, ours := wait(c.pid)
 	_ = unix.EpollCtl(r.epfd, unix.EPOLL_CTL_DEL, int(fd), nil) // closing removes it anyway
-	_ = c.pidfd.Close()
-	go c.onExit(st)
+	go func() {
+		if !ours { // adopted after an earlier supervisor died
+			st = strangerStatus(int(fd))
+		}
+		_ = c.pidfd.Close()
+		c.onExit(st)
+	}()
 }
 
-// wait collects an ended process. One that is not our child (adopted after an
-// earlier supervisor died) tells its status through its pidfd on Linux 6.15 and
-// later; else it stays unknown.
-func wait(pid, pidfd int) status {
+// wait collects an ended process. It fails for one that is not our child.
+func wait(pid int) (status, bool) {
 	var ws unix.WaitStatus
 	for {
 		_, err := unix.Wait4(pid, &ws, 0, nil)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		if err != nil {
-			return pidfdStatus(pidfd)
-		}
-		return decode(ws)
+		return decode(ws), err == nil
 	}
 }
 

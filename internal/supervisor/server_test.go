@@ -384,7 +384,7 @@ func TestAdoptedContainerKeepsItsExitCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait("adopt", "")
-	st := pidfdStatus(fd)
+	st := strangerStatus(fd)
 	if !st.known {
 		t.Skip("this kernel has no PIDFD_INFO_EXIT")
 	}
