@@ -29,7 +29,8 @@ func (s *Service) onExit(c *ctr, exit wire.Exit) {
 	c.op.Lock()
 	defer c.op.Unlock()
 	r := c.view()
-	if !r.State.running() {
+	if !r.State.running() { // its start has failed
+		s.forget(ctx, &r)
 		return
 	}
 	if err := s.disconnect(ctx, &r); err != nil {
@@ -52,11 +53,10 @@ func (s *Service) onExit(c *ctr, exit wire.Exit) {
 			r.State.Error = "the exit code is unknown: the supervisor was not there to see it"
 		}
 	})
-	if err != nil {
+	if err != nil { // the supervisor keeps it for the next daemon
 		s.Log.Error("record exit", "container", r.ID, "error", err)
-	}
-	if err := s.Supervisor.Forget(ctx, r.ID, false); err != nil && !errs.Is(err, errs.NotFound) {
-		s.Log.Warn("forget exit", "container", r.ID, "error", err)
+	} else {
+		s.forget(ctx, &r)
 	}
 	if exit.OOMKilled {
 		s.publish(&r, events.ActionOOM)
@@ -83,6 +83,13 @@ func (s *Service) onExit(c *ctr, exit wire.Exit) {
 		if err := s.remove(ctx, c, true); err != nil {
 			s.Log.Error("remove exited container", "container", r.ID, "error", err)
 		}
+	}
+}
+
+// forget lets the supervisor drop a recorded exit.
+func (s *Service) forget(ctx context.Context, r *record) {
+	if err := s.Supervisor.Forget(ctx, r.ID, false); err != nil && !errs.Is(err, errs.NotFound) {
+		s.Log.Warn("forget exit", "container", r.ID, "error", err)
 	}
 }
 
@@ -121,7 +128,12 @@ func (s *Service) restartAfter(c *ctr, delay time.Duration) {
 			if c.view().State.Status != container.StateRestarting {
 				return
 			}
-			if err := s.start(ctx, c); err != nil {
+			err := s.start(ctx, c)
+			if errs.Is(err, errs.Unavailable) { // the supervisor is being replaced
+				s.restartAfter(c, rewatchDelay)
+				return
+			}
+			if err != nil {
 				s.Log.Warn("restart container", "container", c.view().ID, "error", err)
 				_ = s.update(c, func(r *record) { r.State.Status = container.StateExited })
 				c.notify(startExitCode(err), container.WaitConditionNotRunning)

@@ -48,8 +48,8 @@ func (s *Service) stop(ctx context.Context, c *ctr, sig string, timeout *int) er
 		return err
 	}
 	exited := c.beginStop()
-	if err := s.update(c, func(*record) {}); err != nil {
-		return err
+	if err := s.update(c, func(*record) {}); err != nil { // a full disk keeps nobody from stopping
+		s.Log.Error("record stop", "container", r.ID, "error", err)
 	}
 	if exited == nil {
 		return nil // it ended meanwhile
