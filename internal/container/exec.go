@@ -263,6 +263,21 @@ func (s *Service) endExecs(containerID string) {
 	}
 }
 
+// loseExecs ends the records of running execs with the supervisor that had their
+// streams and would have seen their exit codes.
+func (s *Service) loseExecs() {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, x := range s.execs {
+		x.mu.Lock()
+		running := x.running
+		x.mu.Unlock()
+		if running {
+			x.finish(unknownExit)
+		}
+	}
+}
+
 // execMemory is how long an ended exec can be inspected, as in Docker.
 const execMemory = 5 * time.Minute
 

@@ -84,6 +84,9 @@ func (s *Service) adopt(ctx context.Context, live []wire.Container) {
 			if c.parked, err = s.Supervisor.Park(ctx, id); err != nil {
 				s.Log.Warn("park container streams", "container", id, "error", err)
 			}
+			if len(c.parked) == 0 { // daemon and supervisor were killed
+				s.returnStreams([]wire.Container{w})
+			}
 		case ok && !c.rec.State.running() && c.rec.State.Status != container.StateRestarting:
 			// It ran and ended unrecorded: let onExit treat it as a run.
 			c.rec.State.Status, c.rec.State.StartedAt = container.StateRunning, w.StartedAt.UTC()
@@ -154,7 +157,7 @@ func (s *Service) settle(live []wire.Container) {
 		case st.running() && exits[r.ID] != nil:
 			s.onExit(c, *exits[r.ID])
 		case st.running() && !known[r.ID]: // the machine or the supervisor went down
-			s.onExit(c, wire.Exit{Code: 255, At: time.Now(), Unknown: true})
+			s.onExit(c, wire.Exit{Code: unknownExit, At: time.Now(), Unknown: true})
 		case st.Status == container.StateRestarting:
 			s.restartAfter(c, 0)
 		case st.Status == container.StateRemoving, st.Status == container.StateDead:
@@ -209,12 +212,16 @@ func (s *Service) watch(next func() (wire.Event, error)) {
 	}
 }
 
+// unknownExit stands for an exit code that nobody was there to see.
+const unknownExit = 255
+
 // rewatchDelay spaces the attempts to get a supervisor back.
 const rewatchDelay = time.Second
 
 // rewatch gets a new supervisor after the old one has died. Containers live on;
 // the new one adopts them and tells which have ended.
 func (s *Service) rewatch() {
+	s.loseExecs()
 	for s.ctx.Err() == nil {
 		err := s.EnsureSupervisor(s.ctx)
 		if err == nil {
@@ -224,6 +231,7 @@ func (s *Service) rewatch() {
 				s.returnStreams(live)
 				s.tasks.Go(func() { s.watch(next) })
 				s.settle(live)
+				s.tasks.Go(func() { s.endUnrecorded(live) })
 				return
 			}
 		}
@@ -250,6 +258,32 @@ func (s *Service) returnStreams(live []wire.Container) {
 		if err := s.Supervisor.Adopt(s.ctx, r.ID, req, parked); err != nil {
 			s.Log.Error("return container streams", "container", r.ID, "error", err)
 		}
+	}
+}
+
+// endUnrecorded ends containers whose start the supervisor could not confirm
+// before it died: their start has failed, so they must not run.
+func (s *Service) endUnrecorded(live []wire.Container) {
+	for _, w := range live {
+		if w.Exit != nil {
+			continue
+		}
+		c, err := s.find(w.ID)
+		if err != nil { // removed meanwhile
+			s.endUnwanted(w.ID)
+			continue
+		}
+		c.op.Lock() // a start that goes on has it
+		if !c.view().State.running() {
+			s.endUnwanted(w.ID)
+		}
+		c.op.Unlock()
+	}
+}
+
+func (s *Service) endUnwanted(id string) {
+	if err := s.Supervisor.Signal(s.ctx, id, 9, true); err != nil {
+		s.Log.Warn("end container that did not start", "container", id, "error", err)
 	}
 }
 

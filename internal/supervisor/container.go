@@ -46,10 +46,12 @@ type run struct {
 	io        *streams
 	log       logWriter
 	mounts    *os.File      // see oci.Process; nil if it was not there
+	returned  chan struct{} // closed when an adopted run has the streams that the daemon had; nil if not adopted
 	done      chan struct{} // closed when the exit is published and the kernel cleaned
 }
 
 func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, error) {
+	c.srv.sweep(ctx)
 	c.starting.Lock()
 	defer c.starting.Unlock()
 	if err := c.awaitEnd(ctx); err != nil {
@@ -76,6 +78,9 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 		return 0, err
 	}
 	undo.PushFunc(p.closeOurs)
+	if err := p.addSpools(); err != nil {
+		return 0, fmt.Errorf("create spools of container %s: %w", c.id, err)
+	}
 	var ns *os.File
 	if netns >= 0 {
 		dup, err := unix.FcntlInt(uintptr(netns), unix.F_DUPFD_CLOEXEC, 0)
@@ -92,6 +97,7 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 	p.closeTheirs()
 	if err != nil {
 		c.dropWaiting()
+		c.srv.remains(c.id)
 		return 0, err
 	}
 	undo.Release()
@@ -158,6 +164,7 @@ func (c *container) dropWaiting() {
 // ended is called when init has been reaped: drain, record, publish, clean up.
 func (c *container) ended(r *run, st status) {
 	at := time.Now()
+	r.awaitStreams()
 	c.mu.Lock()
 	io, log := r.io, r.log // resume may have replaced them
 	c.mu.Unlock()
@@ -176,6 +183,11 @@ func (c *container) ended(r *run, st status) {
 	c.mu.Unlock()
 	c.srv.publish(wire.Event{ID: c.id, Exit: exit})
 	io.finish()
+	c.clean(r)
+}
+
+// clean removes what the kernel still has of an ended run.
+func (c *container) clean(r *run) {
 	unmounted := make(chan struct{})
 	go func() {
 		defer close(unmounted)
@@ -187,11 +199,26 @@ func (c *container) ended(r *run, st status) {
 	defer cancel()
 	if err := r.rt.Delete(ctx, true); err != nil {
 		c.srv.log.Warn("delete container from the kernel", "container", c.id, "error", err)
+		c.srv.remains(c.id)
 	}
 	<-unmounted
 	close(r.done)
 	c.srv.release(c)
 	c.srv.idleCheck()
+}
+
+// awaitStreams waits until an adopted run has its streams back: they may hold
+// output that no supervisor has seen.
+func (r *run) awaitStreams() {
+	if r.returned == nil {
+		return
+	}
+	t := time.NewTimer(drainGrace)
+	defer t.Stop()
+	select {
+	case <-r.returned:
+	case <-t.C: // there is no daemon
+	}
 }
 
 // attach connects a client, now or when the container starts. The connection

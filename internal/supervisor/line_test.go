@@ -7,16 +7,15 @@ import (
 	"time"
 )
 
-type memoryLog struct {
-	entries []string
-	partial []bool
-}
+type memoryLog struct{ entries []string }
 
-func (m *memoryLog) Write(_ string, line []byte, _ time.Time, partial bool) error {
-	m.entries, m.partial = append(m.entries, string(line)), append(m.partial, partial)
+func (m *memoryLog) Append(_ string, line []byte, _ time.Time) error {
+	m.entries = append(m.entries, string(line))
 	return nil
 }
-func (m *memoryLog) Close() error { return nil }
+func (m *memoryLog) Flush() error                           { return nil }
+func (m *memoryLog) Written(string, time.Time) (int, error) { return 0, nil }
+func (m *memoryLog) Close() error                           { return nil }
 
 func TestLinesAreCutAsDockerCutsThem(t *testing.T) {
 	long := strings.Repeat("x", maxLine)

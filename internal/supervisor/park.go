@@ -12,7 +12,7 @@ import (
 // The daemon parks our ends of every container's standard streams. When the
 // supervisor is killed, nobody reads, but nothing is lost: the pipes live on in
 // the daemon, writers wait, and the next supervisor gets them back. The order in
-// a frame is: terminal master; or stdout, stderr and, if open, stdin.
+// a frame is: terminal master; or stdout, stderr, their spools and, if open, stdin.
 
 // parkable gives copies of the current run's descriptors, for the caller to send
 // and close. They are copies because a short run ends, and closes its own, while
@@ -30,7 +30,7 @@ func (s *streams) descriptors() wire.FDs {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var fds wire.FDs
-	for _, f := range []*os.File{s.stdout, s.stderr, s.stdin} {
+	for _, f := range []*os.File{s.stdout, s.stderr, s.outSpool.file(), s.errSpool.file(), s.stdin} {
 		if f == nil {
 			continue
 		}
@@ -47,19 +47,23 @@ func (s *streams) descriptors() wire.FDs {
 	return fds
 }
 
-// takeStreams gives an adopted container the streams that the daemon has parked.
+// takeStreams gives an adopted container the streams that the daemon has parked,
+// none if they are lost.
 func (s *Server) takeStreams(req wire.Request, fds wire.FDs) error {
 	c, err := s.find(req.ID)
 	if err == nil && req.Start == nil {
 		err = errs.New(errs.InvalidArgument, "adopt needs a description")
 	}
 	var p *pipes
-	if err == nil {
+	if err == nil && len(fds) > 0 {
 		p, err = adoptedPipes(req.Start.TTY, fds)
 	}
 	if err != nil {
 		fds.Close()
 		return err
+	}
+	if p == nil {
+		return c.resume(nil, false, nil)
 	}
 	log, err := openLog(req.Start.Log)
 	if err != nil {
@@ -71,36 +75,46 @@ func (s *Server) takeStreams(req wire.Request, fds wire.FDs) error {
 
 // adoptedPipes is the reverse of descriptors. The files own fds afterwards.
 func adoptedPipes(tty bool, fds wire.FDs) (*pipes, error) {
-	p := &pipes{tty: tty}
-	if tty && len(fds) != 1 || !tty && len(fds) != 2 && len(fds) != 3 {
+	if tty && len(fds) != 1 || !tty && len(fds) != wire.ParkedStdin && len(fds) != wire.ParkedStdin+1 {
 		return nil, errs.New(errs.InvalidArgument, "adopt with %d descriptors", len(fds))
 	}
-	files := make([]*os.File, 3)
-	for i, fd := range fds {
+	for _, fd := range fds {
 		if err := unix.SetNonblock(fd, true); err != nil {
 			return nil, err
 		}
+	}
+	files := make([]*os.File, wire.ParkedStdin+1)
+	for i, fd := range fds {
 		files[i] = os.NewFile(uintptr(fd), "adopted")
 	}
 	if tty {
-		p.stdin = files[0]
-		return p, nil
+		return &pipes{tty: true, stdin: files[0]}, nil
 	}
-	p.stdout, p.stderr, p.stdin = files[0], files[1], files[2]
-	return p, nil
+	return &pipes{
+		stdout: files[0], stderr: files[1], stdin: files[wire.ParkedStdin],
+		outSpool: adoptSpool(files[2]), errSpool: adoptSpool(files[3]),
+	}, nil
 }
 
-// resume lets the output of an adopted container flow again.
+// resume lets the output of an adopted container flow again. Without pipes it
+// only stops the container's end from waiting for them.
 func (c *container) resume(p *pipes, stdinOnce bool, log logWriter) error {
 	c.mu.Lock()
 	r := c.run
-	if r == nil || c.exit != nil || r.log != nil || r.io.stdout != nil {
+	if r == nil || c.exit != nil || !r.wantsStreams() {
 		c.mu.Unlock()
-		p.closeOurs()
+		if p != nil {
+			p.closeOurs()
+		}
 		if log != nil {
 			_ = log.Close() // nothing was written
 		}
 		return errs.New(errs.Conflict, "container %s wants no streams", c.id)
+	}
+	defer close(r.returned) // when the pumps are counted
+	if p == nil {
+		c.mu.Unlock()
+		return nil
 	}
 	io := p.streams(p.stdin, stdinOnce)
 	io.onStdinClosed = c.stdinClosed
@@ -110,4 +124,16 @@ func (c *container) resume(p *pipes, stdinOnce bool, log logWriter) error {
 	old.finish()
 	p.pump(io, p.stdin, log, func(err error) { c.srv.log.Warn("write container log", "container", c.id, "error", err) })
 	return nil
+}
+
+func (r *run) wantsStreams() bool {
+	if r.returned == nil {
+		return false
+	}
+	select {
+	case <-r.returned:
+		return false
+	default:
+		return true
+	}
 }

@@ -18,6 +18,8 @@ type pipes struct {
 	stdin  *os.File // our ends
 	stdout *os.File
 	stderr *os.File
+
+	outSpool, errSpool *spool // nil: none
 }
 
 func newPipes(openStdin, tty bool) (p *pipes, err error) {
@@ -44,6 +46,17 @@ func newPipes(openStdin, tty bool) (p *pipes, err error) {
 	return p, err
 }
 
+// addSpools makes what keeps output safe until it is logged.
+func (p *pipes) addSpools() (err error) {
+	if p.tty {
+		return nil // a terminal's bytes cannot be moved
+	}
+	if p.outSpool, err = newSpool(); err == nil {
+		p.errSpool, err = newSpool()
+	}
+	return err
+}
+
 // pipe makes a pipe whose one end, ours, does not block (so that the Go poller
 // waits for it), while the process's end blocks as programs expect. The flag is
 // set per open file description, hence after the fact and on one end only.
@@ -65,7 +78,9 @@ func pipe(oursReads bool) (r, w *os.File, err error) {
 }
 
 func (p *pipes) closeTheirs() { closeAll(p.theirs.Stdin, p.theirs.Stdout, p.theirs.Stderr) }
-func (p *pipes) closeOurs()   { closeAll(p.stdin, p.stdout, p.stderr) }
+func (p *pipes) closeOurs() {
+	closeAll(p.stdin, p.stdout, p.stderr, p.outSpool.file(), p.errSpool.file())
+}
 
 func closeAll(files ...*os.File) {
 	for _, f := range files {
@@ -77,30 +92,29 @@ func closeAll(files ...*os.File) {
 
 // streams makes the running form. console is the terminal's master, if any.
 func (p *pipes) streams(console *os.File, stdinOnce bool) *streams {
-	s := &streams{tty: p.tty, stdinOnce: stdinOnce, stdin: p.stdin, stdout: p.stdout, stderr: p.stderr, ready: make(chan struct{})}
+	s := &streams{tty: p.tty, stdinOnce: stdinOnce, stdin: p.stdin, stdout: p.stdout, stderr: p.stderr, ready: make(chan struct{}), outSpool: p.outSpool, errSpool: p.errSpool}
 	if p.tty {
 		s.stdin = console
 	}
 	return s
 }
 
-// pump starts copying. The output ends belong to the pumps from here on.
+// pump starts copying. streams.finish closes the output ends.
 func (p *pipes) pump(s *streams, console *os.File, log logWriter, onLogError func(error)) {
-	start := func(stream byte, f *os.File, owned bool) {
+	start := func(stream byte, f *os.File, spool *spool) {
+		var l *lines
+		if log != nil {
+			l = &lines{stream: streamNames[stream], log: log, spool: spool}
+		}
 		s.pumps.Add(1)
-		go func() {
-			s.pump(stream, f, log, onLogError)
-			if owned {
-				_ = f.Close()
-			}
-		}()
+		go s.pump(stream, f, l, onLogError)
 	}
 	if p.tty {
-		start(stdout, console, false) // streams.finish closes the master
+		start(stdout, console, nil)
 		return
 	}
-	start(stdout, p.stdout, true)
-	start(stderr, p.stderr, true)
+	start(stdout, p.stdout, p.outSpool)
+	start(stderr, p.stderr, p.errSpool)
 }
 
 // drain waits for the end of the output, at most drainGrace.

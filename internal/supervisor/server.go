@@ -43,8 +43,10 @@ type Server struct {
 
 	mu         sync.Mutex
 	containers map[string]*container
+	unclean    map[string]struct{} // ids of which the runtime may have remains
 	watchers   map[*watcher]struct{}
 	idle       *time.Timer
+	leaving    bool // the daemon has ended and wants no supervisor without containers
 }
 
 // New prepares a server and adopts the containers that an earlier one left.
@@ -52,7 +54,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		log: o.Log, listener: o.Listener, quit: make(chan struct{}),
 		exits:      exitStore{dir: filepath.Join(o.ExecRoot, "exits")},
-		containers: map[string]*container{}, watchers: map[*watcher]struct{}{},
+		containers: map[string]*container{}, unclean: map[string]struct{}{}, watchers: map[*watcher]struct{}{},
 	}
 	if err := os.MkdirAll(s.exits.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create supervisor state: %w", err)
@@ -198,6 +200,9 @@ func (s *Server) call(ctx context.Context, req wire.Request) (resp wire.Response
 	}
 	switch req.Op {
 	case wire.OpForget:
+		if req.All {
+			defer s.sweep(ctx)
+		}
 		return resp, s.forget(c, req.All)
 	case wire.OpResize:
 		return resp, c.resize(req.ExecID, req.Height, req.Width)

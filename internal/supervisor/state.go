@@ -1,13 +1,12 @@
 package supervisor
 
 import (
+	"context"
 	"net"
-	"os"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/gantry-run/gantry/internal/cleanup"
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/oci"
 	"github.com/gantry-run/gantry/internal/supervisor/wire"
@@ -56,7 +55,8 @@ func (s *Server) release(c *container) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.mu.Lock()
-	gone := c.forgotten && len(c.waiting) == 0
+	never := c.run == nil && c.exit == nil
+	gone := (c.forgotten || never) && len(c.waiting) == 0
 	c.mu.Unlock()
 	if gone && s.containers[c.id] == c && c.settled() {
 		delete(s.containers, c.id)
@@ -78,8 +78,42 @@ func (c *container) settled() bool {
 	}
 }
 
+// remains notes that a container could not be removed from the kernel whole, for
+// want of descriptors or memory, say.
+func (s *Server) remains(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unclean[id] = struct{}{}
+}
+
+// sweep removes the remains of containers, which would be in the way of their
+// next start. What fails again waits for the next sweep.
+func (s *Server) sweep(ctx context.Context) {
+	s.mu.Lock()
+	ids := s.unclean
+	s.unclean = map[string]struct{}{}
+	s.mu.Unlock()
+	for id := range ids {
+		c := s.obtain(id)
+		if err := c.sweep(ctx); err != nil {
+			s.log.Warn("remove what is left of a container", "container", id, "error", err)
+			s.remains(id)
+		}
+		s.release(c)
+	}
+}
+
+func (c *container) sweep(ctx context.Context) error {
+	c.starting.Lock()
+	defer c.starting.Unlock()
+	if _, err := c.running(); err == nil {
+		return nil // started meanwhile, so nothing was left
+	}
+	return c.srv.runtime.Delete(ctx, c.id, true)
+}
+
 // adopt takes over what an earlier supervisor left: it watches what lives and
-// records what ended unseen. Standard streams of adopted containers are gone.
+// records what ended unseen. The daemon gives their streams back.
 func (s *Server) adopt() error {
 	exits, err := s.exits.load()
 	if err != nil {
@@ -101,26 +135,29 @@ func (s *Server) adopt() error {
 }
 
 func (s *Server) adoptOne(rt *oci.Container) error {
+	if rt.Pid() == 0 { // its start was cut short before there was a process
+		ctx, cancel := context.WithTimeout(context.Background(), cleanup.Timeout)
+		defer cancel()
+		return s.runtime.Delete(ctx, rt.ID(), true)
+	}
 	st, err := rt.State()
 	if err != nil {
 		return err
 	}
 	c := s.obtain(rt.ID())
-	r := &run{rt: rt, pid: st.Pid, startedAt: time.Now(), io: &streams{}, done: make(chan struct{})}
+	r := &run{rt: rt, pid: rt.Pid(), startedAt: time.Now(), paused: st.Status == "paused", io: &streams{}, done: make(chan struct{})}
 	c.run = r
 	if c.exit != nil { // its end was recorded, its remains were not removed
-		go c.ended(r, status{code: c.exit.Code, known: !c.exit.Unknown})
+		go c.clean(r)
 		return nil
 	}
-	fd, err := unix.PidfdOpen(st.Pid, 0)
-	if err != nil || st.Status == "stopped" {
-		if err == nil {
-			_ = unix.Close(fd)
-		}
+	r.returned = make(chan struct{})
+	pidfd, err := rt.PidFD()
+	if err != nil { // it has ended, nobody knows how
 		go c.ended(r, status{code: 255})
 		return nil
 	}
-	return s.reaper.add(st.Pid, os.NewFile(uintptr(fd), "pidfd"), func(st status) { c.ended(r, st) })
+	return s.reaper.add(r.pid, pidfd, func(st status) { c.ended(r, st) })
 }
 
 // watcher is one daemon that is told of exits. Its queue grows with what the
@@ -135,6 +172,7 @@ func (s *Server) watch(conn *net.UnixConn) {
 	w := &watcher{wake: make(chan struct{}, 1)}
 	s.mu.Lock()
 	s.watchers[w] = struct{}{}
+	s.leaving = false
 	all := make([]*container, 0, len(s.containers))
 	for _, c := range s.containers {
 		all = append(all, c)
@@ -200,10 +238,12 @@ func (s *Server) busy() bool {
 	return false
 }
 
-// shutdown ends the server if no container needs it.
+// shutdown ends the server if no container needs it, else when the last has ended
+// and no daemon has come.
 func (s *Server) shutdown() bool {
 	s.mu.Lock()
 	busy := s.busy()
+	s.leaving = true
 	s.mu.Unlock()
 	if !busy {
 		s.quitOnce.Do(func() { close(s.quit) })
@@ -220,7 +260,11 @@ func (s *Server) idleCheck() {
 		s.idle = nil
 	}
 	if len(s.watchers) == 0 && !s.busy() {
-		s.idle = time.AfterFunc(idleGrace, func() {
+		grace := idleGrace
+		if s.leaving {
+			grace = 0
+		}
+		s.idle = time.AfterFunc(grace, func() {
 			s.mu.Lock()
 			used := len(s.watchers) > 0 || s.busy()
 			s.mu.Unlock()

@@ -37,6 +37,8 @@ type streams struct {
 	mu             sync.Mutex
 	stdin          *os.File // pipe or terminal master; nil: /dev/null or closed
 	stdout, stderr *os.File // pipes, read by the pumps; nil with a terminal
+	outSpool       *spool   // of stdout and stderr; nil with a terminal and for an exec
+	errSpool       *spool
 	sinks          []*sink
 	ended          bool // all output has been delivered
 }
@@ -55,19 +57,22 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 8+32<<10); return &b
 // dead client does not stop it: the process must never block on us for good.
 // The buffer is taken only when there is something to read, so that an idle
 // container costs none.
-func (s *streams) pump(stream byte, f *os.File, log logWriter, onLogError func(error)) {
+func (s *streams) pump(stream byte, f *os.File, l *lines, onLogError func(error)) {
 	defer s.pumps.Done()
-	l := &lines{stream: streamNames[stream], log: log}
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return
+	}
+	check := firstError(onLogError)
+	if l != nil {
+		check(l.replay())
 	}
 	for {
 		eof := false
 		err := raw.Read(func(fd uintptr) bool {
 			buf := buffers.Get().(*[]byte)
 			defer buffers.Put(buf)
-			n, err := readRetry(int(fd), (*buf)[8:])
+			n, err := l.take(int(fd), (*buf)[8:])
 			if errors.Is(err, unix.EAGAIN) {
 				return false
 			}
@@ -75,10 +80,8 @@ func (s *streams) pump(stream byte, f *os.File, log logWriter, onLogError func(e
 				eof = true
 				return true
 			}
-			if log != nil {
-				if err := l.write((*buf)[8 : 8+n]); err != nil {
-					onLogError(err)
-				}
+			if l != nil {
+				check(l.write((*buf)[8 : 8+n]))
 			}
 			s.deliver(stream, (*buf)[:8+n])
 			return true
@@ -87,11 +90,35 @@ func (s *streams) pump(stream byte, f *os.File, log logWriter, onLogError func(e
 			break
 		}
 	}
-	if log != nil {
-		if err := l.flush(); err != nil {
-			onLogError(err)
-		}
+	if l != nil {
+		check(l.flush())
 	}
+}
+
+// firstError reports the first of several errors in a row: a full disk fails
+// every write, and the report goes to a disk, too.
+func firstError(report func(error)) func(error) {
+	failing := false
+	return func(err error) {
+		if err != nil && !failing {
+			report(err)
+		}
+		failing = err != nil
+	}
+}
+
+// take reads from a stream, by way of the spool if there is one. Without memory
+// for it, output flows as well, just not safe from a kill.
+func (l *lines) take(fd int, p []byte) (int, error) {
+	if l == nil || l.spool == nil {
+		return readRetry(fd, p)
+	}
+	n, err := l.spool.take(fd, p)
+	if err != nil && !errors.Is(err, unix.EAGAIN) {
+		l.spool = nil
+		return readRetry(fd, p)
+	}
+	return n, err
 }
 
 func readRetry(fd int, p []byte) (int, error) {
@@ -197,9 +224,20 @@ func (s *streams) finish() {
 	if master != nil {
 		_ = master.Close()
 	}
+	go s.closeOutput()
 	for _, k := range sinks {
 		_ = k.conn.Close()
 	}
+}
+
+// closeOutput closes our ends once nobody reads them any more. Until the end of
+// the process they stay open even if it has closed its own: the daemon may ask
+// for them.
+func (s *streams) closeOutput() {
+	s.pumps.Wait()
+	closeAll(s.stdout, s.stderr)
+	s.outSpool.close()
+	s.errSpool.close()
 }
 
 // resize sets the terminal's size; without a terminal there is nothing to do.

@@ -30,7 +30,7 @@ const (
 	OpPing     Op = "ping"
 	OpStart    Op = "start"    // ID, Start; fds: the network namespace if Start.Netns; answers with parked fds
 	OpPark     Op = "park"     // ID; answers with the container's parked fds
-	OpAdopt    Op = "adopt"    // ID, Start without Spec; fds: what was parked
+	OpAdopt    Op = "adopt"    // ID, Start without Spec; fds: what was parked, if anything
 	OpExec     Op = "exec"     // ID, ExecID, Exec, Attach if attached
 	OpAttach   Op = "attach"   // ID, Attach; may come before start
 	OpSignal   Op = "signal"   // ID, Signal, All
@@ -146,7 +146,7 @@ type Event struct {
 
 // ParkedStdin is the index of stdin among the parked descriptors of a container
 // without a terminal.
-const ParkedStdin = 2
+const ParkedStdin = 4
 
 // Error carries an error's kind over the wire.
 type Error struct {
