@@ -96,10 +96,8 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	if err != nil {
 		return err
 	}
-	// The record knows the network before the container runs: after a crash the
-	// restarted daemon learns from the supervisor that it does.
 	exited := make(chan struct{})
-	if err := s.update(c, func(rec *record) { rec.Endpoints, rec.Ports = r.Endpoints, r.Ports }); err != nil {
+	if err := s.recordStart(c, &r); err != nil {
 		return err
 	}
 	var netns *os.File
@@ -128,6 +126,18 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	s.watchHealth(c, exited)
 	s.shipLog(c, exited)
 	return nil
+}
+
+// recordStart saves the network, and that the container runs, before it does:
+// after a crash the supervisor knows better, and after a power loss the restart
+// policy is applied. In memory it does not run yet.
+func (s *Service) recordStart(c *ctr, r *record) error {
+	c.mu.Lock()
+	c.rec.Endpoints, c.rec.Ports = r.Endpoints, r.Ports
+	durable := c.rec
+	c.mu.Unlock()
+	durable.State = state{Status: container.StateRunning, StartedAt: time.Now().UTC(), FinishedAt: durable.State.FinishedAt}
+	return s.store.save(&durable)
 }
 
 // connect gives the container its network; nil where it has none of its own.
