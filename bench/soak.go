@@ -13,12 +13,16 @@ import (
 // after the first round: the Go heap and its pools breathe.
 const grown = 8 << 10
 
-// soak starts, uses and removes containers until the time is over and compares
-// what the engine holds with what it held after the first round.
+// soak runs a thousand containers at once, then starts, uses and removes some
+// until the time is over and compares what the engine holds with what it held
+// after the first round.
 func soak(o options, dir string) error {
 	d, err := startDaemon(dir, "soak", filepath.Join(o.bin, "gantryd"), filepath.Join(o.bin, "gantry"), 1)
 	if err != nil {
 		return err
+	}
+	if err := runThousand(d); err != nil {
+		return errors.Join(err, d.stop())
 	}
 	end := time.Now().Add(o.soak)
 	var first holdings
