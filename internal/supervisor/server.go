@@ -24,6 +24,10 @@ import (
 // stays, so that a daemon that restarts finds it.
 const idleGrace = 30 * time.Second
 
+// acceptPause is how long the supervisor waits when it has no descriptors left:
+// the kernel does not tell when there are some again.
+const acceptPause = 100 * time.Millisecond
+
 // Options configure a Server.
 type Options struct {
 	ExecRoot string // volatile directory; the runtime's state is kept in runtime/, exits in exits/
@@ -76,8 +80,13 @@ func (s *Server) Serve() error {
 	for {
 		conn, err := s.listener.AcceptUnix()
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
+			switch {
+			case errors.Is(err, net.ErrClosed):
 				return nil
+			case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOBUFS):
+				s.log.Warn("accept on supervisor socket", "error", err)
+				time.Sleep(acceptPause) // callers wait meanwhile
+				continue
 			}
 			return fmt.Errorf("accept on supervisor socket: %w", err)
 		}
