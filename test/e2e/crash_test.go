@@ -101,53 +101,67 @@ func verb(ctx context.Context, e *engine, r *rand.Rand, name string) {
 // agree compares the daemon's view with the kernel's.
 func agree(t *testing.T, e *engine, when string) {
 	t.Helper()
+	if err := e.disagrees(); err != nil {
+		t.Errorf("%s: %v\n%s", when, err, e.logTail())
+	}
+}
+
+// agreeSoon gives the daemon time to learn what the kernel has.
+func agreeSoon(t *testing.T, e *engine, when string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); e.disagrees() != nil && time.Now().Before(deadline); {
+		time.Sleep(2 * time.Millisecond)
+	}
+	agree(t, e, when)
+}
+
+// disagrees tells where the daemon's view is not the kernel's.
+func (e *engine) disagrees() (errs error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	data, err := e.get(ctx, "/containers/json?all=1")
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", when, err, e.logTail())
+		return err
 	}
 	var list []struct {
 		ID, State string
 		Names     []string
 	}
 	if err := json.Unmarshal(data, &list); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	seen := map[string]bool{}
 	for _, c := range list {
 		if len(c.Names) != 1 || seen[c.Names[0]] {
-			t.Errorf("%s: names %q", when, c.Names)
+			errs = errors.Join(errs, fmt.Errorf("names %q", c.Names))
 		}
 		seen[c.Names[0]] = true
 		data, err := e.get(ctx, "/containers/"+c.ID+"/json")
-		if err != nil {
-			t.Errorf("%s: inspect %s: %v", when, c.Names, err)
-			continue
-		}
 		var full struct {
 			State struct {
 				Status string
 				Pid    int
 			}
 		}
-		if err := json.Unmarshal(data, &full); err != nil {
-			t.Fatal(err)
+		if err = errors.Join(err, json.Unmarshal(data, &full)); err != nil {
+			errs = errors.Join(errs, fmt.Errorf("inspect %s: %w", c.Names, err))
+			continue
 		}
 		switch s := full.State; s.Status {
 		case "running", "paused": // by a commit that the crash has interrupted
 			groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", s.Pid))
 			if err != nil || !strings.Contains(string(groups), c.ID) {
-				t.Errorf("%s: %s runs as process %d, which is not its own: %v %s", when, c.Names, s.Pid, err, groups)
+				errs = errors.Join(errs, fmt.Errorf("%s runs as process %d, which is not its own: %w %s", c.Names, s.Pid, err, groups))
 			}
 		case "created", "exited":
 			if left := processesOf(c.ID); left != "" {
-				t.Errorf("%s: %s is %s, but process %s is in its cgroup", when, c.Names, s.Status, left)
+				errs = errors.Join(errs, fmt.Errorf("%s is %s, but process %s is in its cgroup", c.Names, s.Status, left))
 			}
 		default:
-			t.Errorf("%s: %s is %s", when, c.Names, s.Status)
+			errs = errors.Join(errs, fmt.Errorf("%s is %s", c.Names, s.Status))
 		}
 	}
+	return errs
 }
 
 // processesOf gives a process in a container's cgroup.

@@ -32,6 +32,8 @@ func own(t *testing.T, o engineOptions) *engine {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the daemon's log ends with\n%s", e.logTail())
+			log, _ := os.ReadFile(filepath.Join(dir, "exec/supervisor.log")) // dockerd has none
+			t.Logf("the supervisor's log ends with\n%s", tail(string(log)))
 		}
 		if err := e.stopOwn(); err != nil {
 			t.Error(err)
