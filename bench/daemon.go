@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -164,6 +165,7 @@ type process struct {
 	pss  int // kB, its share of what it maps
 	rss  int // kB
 	fds  int
+	cpu  time.Duration // its own time and that of its ended children
 }
 
 func processes() []process {
@@ -182,7 +184,24 @@ func processes() []process {
 		p.pss, p.rss = field(rollup, "Pss:"), field(rollup, "Rss:")
 		fds, _ := os.ReadDir(dir + "/fd")
 		p.fds = len(fds)
+		stat, _ := os.ReadFile(dir + "/stat")
+		p.cpu = cpuTime(stat)
 		all = append(all, p)
 	}
 	return all
+}
+
+// cpuTime sums utime, stime, cutime and cstime of /proc/<pid>/stat (proc(5)).
+func cpuTime(stat []byte) time.Duration {
+	const tick = 10 * time.Millisecond // USER_HZ is 100
+	f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(f) < 15 {
+		return 0 // it has ended
+	}
+	var sum time.Duration
+	for _, v := range f[11:15] {
+		n, _ := strconv.Atoi(string(v))
+		sum += time.Duration(n) * tick
+	}
+	return sum
 }

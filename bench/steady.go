@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// steadyTime is how long the engine's use of the CPU is watched.
+const steadyTime = 20 * time.Second
+
+// percent is the unit of CPU time by time: 100 is one core.
+const percent = "% of a core"
+
+// steady measures what engines use while nobody does anything but wait: health
+// checks.
+func steady(o options, users []*daemon) ([]row, error) {
+	checks := row{name: fmt.Sprintf("CPU of checking %d containers every 2 s", o.many), unit: percent}
+	if !o.wants(checks.name) {
+		return nil, nil
+	}
+	for _, u := range users {
+		if u.name == dropIn {
+			continue
+		}
+		c, err := measureChecks(o, u)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", u.name, err)
+		}
+		checks.cells = append(checks.cells, c)
+	}
+	return []row{checks}, nil
+}
+
+func measureChecks(o options, u *daemon) (cell, error) {
+	c := cell{user: u.name}
+	err := u.among(o.many, []string{"--health-cmd", "true", "--health-interval", "2s"}, func([]string) error {
+		used, err := u.use(steadyTime)
+		c.samples = append(c.samples, used)
+		return err
+	})
+	return c, err
+}
+
+// among calls fn while n containers run that were made with args.
+func (d *daemon) among(n int, args []string, fn func(names []string) error) error {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = "s" + strconv.Itoa(i)
+	}
+	err := eight(names, func(name string) error {
+		_, err := d.do(append(append([]string{"run", "-d", "--name", name}, args...), "busybox", "sleep", "86400")...)
+		return err
+	})
+	if err == nil {
+		time.Sleep(3 * time.Second) // what comes of the start is over
+		err = fn(names)
+	}
+	_, rmErr := d.do(append([]string{"rm", "-f"}, names...)...)
+	return errors.Join(err, rmErr)
+}
+
+// use is the CPU time (percent of a core) that the engine uses within a time: that
+// of its processes and their ended children, less what is used in the cgroups of
+// its containers.
+func (d *daemon) use(during time.Duration) (float64, error) {
+	began := time.Now()
+	before, err := d.spent()
+	if err != nil {
+		return 0, err
+	}
+	time.Sleep(during)
+	after, err := d.spent()
+	return float64(after-before) / float64(time.Since(began)) * 100, err
+}
+
+func (d *daemon) spent() (time.Duration, error) {
+	inside, err := d.spentInside()
+	if err != nil {
+		return 0, err
+	}
+	total := -inside
+	for _, p := range processes() {
+		if args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid)); bytes.Contains(args, []byte(d.dir)) {
+			total += p.cpu
+		}
+	}
+	return total, nil
+}
+
+// spentInside is the CPU time of the engine's containers.
+func (d *daemon) spentInside() (time.Duration, error) {
+	if data, err := os.ReadFile(filepath.Join("/sys/fs/cgroup/cpuacct", d.cgroup, "cpuacct.usage")); err == nil {
+		n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
+		return time.Duration(n), err
+	}
+	data, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", d.cgroup, "cpu.stat"))
+	return time.Duration(field(append([]byte("\n"), data...), "usage_usec")) * time.Microsecond, err
+}
