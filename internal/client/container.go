@@ -221,6 +221,7 @@ func (c *Client) ContainerRemove(ctx context.Context, name string, o ContainerRe
 type ContainerUpdateOptions struct {
 	Resources     container.Resources
 	RestartPolicy container.RestartPolicy
+	Annotations   map[string]string // only those that Gantry itself obeys; Docker ignores them
 }
 
 // ContainerUpdateResult is what the daemon thinks of the change.
@@ -234,7 +235,10 @@ func (c *Client) ContainerUpdate(ctx context.Context, name string, o ContainerUp
 	if err != nil {
 		return ContainerUpdateResult{}, err
 	}
-	r.body = container.UpdateConfig{Resources: o.Resources, RestartPolicy: o.RestartPolicy}
+	r.body = struct {
+		container.UpdateConfig
+		Annotations map[string]string `json:",omitempty"`
+	}{container.UpdateConfig{Resources: o.Resources, RestartPolicy: o.RestartPolicy}, o.Annotations}
 	u, err := call[container.UpdateResponse](ctx, c, r)
 	return ContainerUpdateResult{Warnings: u.Warnings}, err
 }

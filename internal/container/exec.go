@@ -346,4 +346,4 @@ func (s *Service) execIDs(containerID string) []string {
 	return ids
 }
 
-func itoa(n uint16) string { return strconv.Itoa(int(n)) }
+func itoa[T int | uint16](n T) string { return strconv.Itoa(int(n)) }

@@ -63,6 +63,7 @@ func (s *Service) onExit(c *ctr, exit wire.Exit) {
 	}
 	s.publish(&r, events.ActionDie, "exitCode", strconv.Itoa(exit.Code), "execDuration", strconv.Itoa(int(exit.At.Sub(r.State.StartedAt).Seconds())))
 	s.endExecs(r.ID)
+	c.endHealth()
 	if again {
 		c.notify(exit.Code, container.WaitConditionNextExit)
 	} else {
@@ -102,7 +103,7 @@ func (s *Service) restartDecision(c *ctr, exit wire.Exit) (bool, time.Duration) 
 		return false, 0
 	}
 	switch {
-	case p.IsAlways(), p.IsUnlessStopped():
+	case c.rec.Reviving, p.IsAlways(), p.IsUnlessStopped():
 	case p.IsOnFailure() && exit.Code != 0 && (p.MaximumRetryCount == 0 || c.rec.RestartCount < p.MaximumRetryCount):
 	default:
 		return false, 0
@@ -128,15 +129,18 @@ func (s *Service) restartAfter(c *ctr, delay time.Duration) {
 			if c.view().State.Status != container.StateRestarting {
 				return
 			}
+			r := c.view()
 			err := s.start(ctx, c)
 			if errs.Is(err, errs.Unavailable) { // the supervisor is being replaced
 				s.restartAfter(c, rewatchDelay)
 				return
 			}
 			if err != nil {
-				s.Log.Warn("restart container", "container", c.view().ID, "error", err)
-				_ = s.update(c, func(r *record) { r.State.Status = container.StateExited })
+				s.Log.Warn("restart container", "container", r.ID, "error", err)
+				_ = s.update(c, func(r *record) { r.State.Status, r.Reviving = container.StateExited, false })
 				c.notify(startExitCode(err), container.WaitConditionNotRunning)
+			} else if r.Reviving {
+				s.publish(&r, events.ActionRestart)
 			}
 		})
 	})

@@ -2,18 +2,12 @@ package container
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"io"
-	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
-	"golang.org/x/sys/unix"
 
-	"github.com/gantry-run/gantry/internal/logstream"
-	"github.com/gantry-run/gantry/internal/supervisor/wire"
+	"github.com/gantry-run/gantry/internal/errs"
 )
 
 // Docker's defaults and limits for health checks.
@@ -28,64 +22,89 @@ const (
 
 // checked tells whether a container has a health check.
 func checked(h *container.HealthConfig) bool {
-	return h != nil && len(h.Test) > 0 && h.Test[0] != "NONE" && h.Test[0] != ""
+	return h != nil && len(h.Test) > 1 && (h.Test[0] == "CMD" || h.Test[0] == "CMD-SHELL")
 }
 
-// probeCommand gives the program of a check.
-func probeCommand(cfg *container.Config) []string {
-	test := cfg.Healthcheck.Test
-	if test[0] == "CMD-SHELL" {
-		shell := cfg.Shell
-		if len(shell) == 0 {
-			shell = []string{"/bin/sh", "-c"}
+// validateHealth checks times and retries, and that there is a check for an
+// action to follow from.
+func validateHealth(cfg *container.Config, h *container.HostConfig) error {
+	if c := cfg.Healthcheck; c != nil {
+		for name, d := range map[string]time.Duration{
+			"Interval": c.Interval, "Timeout": c.Timeout, "StartPeriod": c.StartPeriod, "StartInterval": c.StartInterval,
+		} {
+			if d != 0 && d < container.MinimumDuration {
+				return errs.New(errs.InvalidArgument, "%s in Healthcheck cannot be less than %s", name, container.MinimumDuration)
+			}
 		}
-		return append(shell[:len(shell):len(shell)], strings.Join(test[1:], " "))
+		if c.Retries < 0 {
+			return errs.New(errs.InvalidArgument, "Retries in Healthcheck cannot be negative")
+		}
 	}
-	if test[0] == "CMD" {
-		return test[1:]
-	}
-	return test
+	return validateOnFailure(cfg, h)
 }
 
 // watchHealth checks a running container until its run ends. It is started once
-// per run.
+// per run and daemon. A run that an earlier daemon has begun to check keeps what
+// was found out.
 func (s *Service) watchHealth(c *ctr, exited <-chan struct{}) {
 	r := c.view()
 	if !checked(r.Config.Healthcheck) {
 		return
 	}
-	c.setHealth(&container.Health{Status: container.Starting, Log: []*container.HealthcheckResult{}})
+	c.setHealth(s.firstHealth(&r))
+	p, err := s.newProbe(c)
+	if err != nil {
+		s.Log.Error("prepare health check", "container", r.ID, "error", err)
+		return
+	}
 	s.tasks.Go(func() {
-		ctx, cancel := context.WithCancel(s.ctx)
-		defer cancel()
-		started := time.Now()
 		for {
-			h := c.healthView()
-			t := time.NewTimer(probeDelay(r.Config.Healthcheck, h, time.Since(started)))
+			t := time.NewTimer(nextProbe(r.Config.Healthcheck, c.healthView(), r.State.StartedAt, time.Now()))
 			select {
 			case <-t.C:
 			case <-exited:
 				t.Stop()
 				return
-			case <-ctx.Done():
+			case <-s.ctx.Done():
 				t.Stop()
 				return
 			}
-			if c.view().State.Status == container.StatePaused {
-				continue
-			}
-			s.judge(c, s.probe(ctx, c), time.Since(started))
+			s.checkHealth(s.ctx, c, p, exited)
 		}
 	})
 }
 
-// probeDelay is the start interval until the container is healthy or its start
-// period over, then the interval.
-func probeDelay(h *container.HealthConfig, now *container.Health, age time.Duration) time.Duration {
-	if now.Status == container.Starting && age < h.StartPeriod {
-		return orDuration(h.StartInterval, healthStartInterval)
+// checkHealth runs the check once, unless the container stands still.
+func (s *Service) checkHealth(ctx context.Context, c *ctr, p *probe, exited <-chan struct{}) {
+	if c.view().State.Status == container.StatePaused {
+		return
 	}
-	return orDuration(h.Interval, healthInterval)
+	res := p.run(ctx)
+	select {
+	case <-exited: // which ended the check, too
+		return
+	case <-ctx.Done():
+		return
+	default:
+	}
+	s.judge(c, res)
+	if res.ExitCode != 0 && c.healthView().Status == container.Unhealthy {
+		s.onUnhealthy(ctx, c, exited)
+	}
+}
+
+// nextProbe is the time until the next check: the start interval until the
+// container is healthy or its start period over, then the interval, counted from
+// the end of the last one.
+func nextProbe(cfg *container.HealthConfig, h *container.Health, started, now time.Time) time.Duration {
+	wait, last := orDuration(cfg.Interval, healthInterval), now
+	if h.Status == container.Starting && now.Sub(started) < cfg.StartPeriod {
+		wait = orDuration(cfg.StartInterval, healthStartInterval)
+	}
+	if n := len(h.Log); n > 0 && h.Log[n-1].End.Before(now) {
+		last = h.Log[n-1].End
+	}
+	return last.Add(wait).Sub(now)
 }
 
 func orDuration(d, def time.Duration) time.Duration {
@@ -95,89 +114,23 @@ func orDuration(d, def time.Duration) time.Duration {
 	return def
 }
 
-// probe runs the check once.
-func (s *Service) probe(ctx context.Context, c *ctr) *container.HealthcheckResult {
-	r := c.view()
-	res := &container.HealthcheckResult{Start: time.Now(), ExitCode: -1}
-	defer func() { res.End = time.Now() }()
-	x := &execution{id: newID(), ctr: c, req: container.ExecCreateRequest{Cmd: probeCommand(r.Config)}, done: make(chan struct{})}
-	x.started, x.running = true, true
-	process, err := s.execProcess(&r, x, nil)
-	if err != nil {
-		res.Output = err.Error()
-		return res
-	}
-	s.mu.Lock()
-	s.execs[x.id] = x
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.execs, x.id)
-		s.mu.Unlock()
-	}()
-	timeout := orDuration(r.Config.Healthcheck.Timeout, healthTimeout)
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	s.runProbe(ctx, x, &r, process, res)
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		res.ExitCode = -1
-		res.Output = "Health check exceeded timeout (" + timeout.String() + ")" + suffix(res.Output)
-	}
-	return res
-}
-
-func suffix(output string) string {
-	if output == "" {
-		return ""
-	}
-	return ": " + output
-}
-
-func (s *Service) runProbe(ctx context.Context, x *execution, r *record, process json.RawMessage, res *container.HealthcheckResult) {
-	call := wire.Exec{Process: process, User: wire.User{Name: r.Config.User}, Attached: true}
-	pid, conn, err := s.Supervisor.Exec(ctx, r.ID, x.id, call, wire.Attach{Stdout: true, Stderr: true})
-	if err != nil {
-		res.Output = err.Error()
-		return
-	}
-	defer conn.Close() //nolint:errcheck // the probe is over
-	stop := context.AfterFunc(ctx, func() {
-		_ = unix.Kill(pid, unix.SIGKILL) // the probe's time is up
-		_ = conn.Close()
-	})
-	defer stop()
-	out := &limited{max: healthOutput}
-	_ = logstream.Demultiplex(conn, out) // it ends when either side does
-	x.settle()
-	res.Output = out.String()
-	x.mu.Lock()
-	if x.code != nil {
-		res.ExitCode = *x.code
-	}
-	x.mu.Unlock()
-}
-
-// limited keeps the first bytes that are written to it.
-type limited struct {
-	strings.Builder
-	max int
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	if room := l.max - l.Len(); room > 0 {
-		l.Builder.Write(p[:min(room, len(p))])
-	}
-	return len(p), nil
-}
-
-var _ io.Writer = (*limited)(nil)
-
 // judge turns a result into the container's health.
-func (s *Service) judge(c *ctr, res *container.HealthcheckResult, age time.Duration) {
+func (s *Service) judge(c *ctr, res *container.HealthcheckResult) {
 	r := c.view()
-	cfg := r.Config.Healthcheck
-	h := *c.healthView()
-	was := h.Status
+	was := c.healthView()
+	h := judged(*was, r.Config.Healthcheck, res, res.Start.Sub(r.State.StartedAt))
+	c.setHealth(&h)
+	if err := s.saveHealth(&r, &h); err != nil {
+		s.Log.Warn("remember health of container", "container", r.ID, "error", err)
+	}
+	if h.Status != was.Status {
+		s.publish(&r, events.Action(string(events.ActionHealthStatus)+": "+string(h.Status)))
+	}
+}
+
+// judged is the health after a result of a check that began at that age of the
+// container. Pure.
+func judged(h container.Health, cfg *container.HealthConfig, res *container.HealthcheckResult, age time.Duration) container.Health {
 	h.Log = append(h.Log[:len(h.Log):len(h.Log)], res)
 	if n := len(h.Log) - healthResults; n > 0 {
 		h.Log = h.Log[n:]
@@ -195,9 +148,17 @@ func (s *Service) judge(c *ctr, res *container.HealthcheckResult, age time.Durat
 			h.Status = container.Unhealthy
 		}
 	}
-	c.setHealth(&h)
-	if h.Status != was {
-		s.publish(&r, events.Action(string(events.ActionHealthStatus)+": "+string(h.Status)))
+	return h
+}
+
+// endHealth is the health of a run that is over: unhealthy, as in Docker.
+func (c *ctr) endHealth() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.health != nil {
+		h := *c.health
+		h.Status = container.Unhealthy
+		c.health = &h
 	}
 }
 

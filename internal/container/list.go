@@ -117,7 +117,7 @@ func status(r *record, health container.HealthStatus, now time.Time) string {
 	st := r.State
 	switch st.Status {
 	case container.StateRunning:
-		return "Up " + units.HumanDuration(now.Sub(st.StartedAt)) + healthSuffix(health)
+		return "Up " + units.HumanDuration(now.Sub(st.StartedAt)) + healthStatus(health)
 	case container.StatePaused:
 		return "Up " + units.HumanDuration(now.Sub(st.StartedAt)) + " (Paused)"
 	case container.StateRestarting:
@@ -133,7 +133,7 @@ func status(r *record, health container.HealthStatus, now time.Time) string {
 	return fmt.Sprintf("Exited (%d) %s ago", st.ExitCode, units.HumanDuration(now.Sub(st.FinishedAt)))
 }
 
-func healthSuffix(h container.HealthStatus) string {
+func healthStatus(h container.HealthStatus) string {
 	switch h {
 	case container.NoHealthcheck:
 		return ""

@@ -34,6 +34,7 @@ type record struct {
 	State        state
 	RestartCount int
 	StoppedByAPI bool // the user stopped it: unless-stopped and always hold off
+	Reviving     bool `json:",omitempty"` // it is being ended in order to start again, whatever its restart policy
 
 	// Operational network data of the current or last run.
 	Endpoints map[string]*networktypes.EndpointSettings `json:",omitempty"`

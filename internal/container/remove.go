@@ -86,6 +86,7 @@ func (s *Service) remove(ctx context.Context, c *ctr, volumes bool) error {
 	if err := s.store.remove(r.ID); err != nil {
 		return err
 	}
+	s.dropHealth(r.ID)
 	if err := s.Supervisor.Forget(ctx, r.ID, true); err != nil && !errs.Is(err, errs.NotFound) {
 		s.Log.Warn("forget removed container", "container", r.ID, "error", err)
 	}

@@ -45,6 +45,9 @@ func New(ctx context.Context, o Options) (*Service, error) {
 			s.Log.Warn("remove half-created container", "container", id, "error", err)
 		}
 	}
+	if err := s.sweepHealth(); err != nil {
+		return nil, err
+	}
 	if err := s.dropSnapshots(ctx); err != nil {
 		return nil, err
 	}
@@ -53,6 +56,8 @@ func New(ctx context.Context, o Options) (*Service, error) {
 		exited := c.ended()
 		if exited != nil {
 			s.watchHealth(c, exited)
+		} else {
+			s.showHealth(c)
 		}
 		s.shipLog(c, exited)
 	}

@@ -29,6 +29,7 @@ type Supervisor interface {
 	Park(ctx context.Context, id string) (wire.FDs, error)
 	Adopt(ctx context.Context, id string, s wire.Start, parked wire.FDs) error
 	Exec(ctx context.Context, id, execID string, e wire.Exec, a wire.Attach) (pid int, conn *net.UnixConn, err error)
+	Probe(ctx context.Context, id string, p wire.Probe) (wire.Probed, error)
 	Attach(ctx context.Context, id string, a wire.Attach) (*net.UnixConn, error)
 	Signal(ctx context.Context, id string, sig int, all bool) error
 	Resize(ctx context.Context, id, execID string, height, width uint16) error
@@ -68,6 +69,7 @@ type Defaults struct {
 // Options are the parts that a Service works with.
 type Options struct {
 	Root       string // durable directory, one subdirectory per container
+	Volatile   string // directory of what need not outlive a boot
 	InitBinary string // what --init runs as pid 1
 	Images     engine.Rootfs
 	Networks   engine.Sandboxes

@@ -133,7 +133,7 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 // policy is applied. In memory it does not run yet.
 func (s *Service) recordStart(c *ctr, r *record) error {
 	c.mu.Lock()
-	c.rec.Endpoints, c.rec.Ports = r.Endpoints, r.Ports
+	c.rec.Endpoints, c.rec.Ports, c.rec.Reviving = r.Endpoints, r.Ports, false
 	durable := c.rec
 	c.mu.Unlock()
 	durable.State = state{Status: container.StateRunning, StartedAt: time.Now().UTC(), FinishedAt: durable.State.FinishedAt}

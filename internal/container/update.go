@@ -8,11 +8,13 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
+	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
 )
 
-// Update changes limits and the restart policy, of a running container at once.
-func (s *Service) Update(ctx context.Context, id string, u container.UpdateConfig) (container.UpdateResponse, error) {
+// Update changes limits, the restart policy and what follows from bad health, of a
+// running container at once.
+func (s *Service) Update(ctx context.Context, id string, u engine.ContainerUpdate) (container.UpdateResponse, error) {
 	resp := container.UpdateResponse{Warnings: []string{}}
 	c, err := s.find(id)
 	if err != nil {
@@ -28,6 +30,9 @@ func (s *Service) Update(ctx context.Context, id string, u container.UpdateConfi
 			return resp, errs.New(errs.Conflict, "Restart policy cannot be updated because AutoRemove is enabled for the container")
 		}
 		h.RestartPolicy = u.RestartPolicy
+	}
+	if h.Annotations, err = mergeAnnotations(h.Annotations, u.Annotations); err != nil {
+		return resp, err
 	}
 	if _, err := validate(r.Config, &h); err != nil {
 		return resp, err
@@ -62,6 +67,16 @@ func (s *Service) applyResources(ctx context.Context, id string, h *container.Ho
 		return errs.New(errs.KindOf(err), "Cannot update container %s: %w", id, err)
 	}
 	return nil
+}
+
+// mergeAnnotations takes over those that mean something to a container that runs.
+func mergeAnnotations(have, change map[string]string) (map[string]string, error) {
+	for key := range change {
+		if key != OnFailure {
+			return nil, errs.New(errs.InvalidArgument, "annotation %q cannot be changed by an update", key)
+		}
+	}
+	return mergeMap(have, change), nil
 }
 
 // mergeResources takes over what the request sets; zero means unchanged.

@@ -28,7 +28,7 @@ var hostnamePattern = sync.OnceValue(func() *regexp.Regexp {
 func validate(cfg *container.Config, h *container.HostConfig) (warnings []string, err error) {
 	warnings = []string{}
 	checks := []func(*container.Config, *container.HostConfig) error{
-		validateProcess, validateModes, validateRestart, validateResources, validateSecurity, validateLog,
+		validateProcess, validateModes, validateRestart, validateResources, validateSecurity, validateLog, validateHealth,
 	}
 	for _, check := range checks {
 		if err := check(cfg, h); err != nil {

@@ -103,10 +103,16 @@ type Containers interface {
 	// Export writes the container's files without its mounts to what begin returns.
 	Export(ctx context.Context, id string, begin func() io.Writer) error
 	Top(ctx context.Context, id string, psArgs string) (container.TopResponse, error)
-	Update(ctx context.Context, id string, cfg container.UpdateConfig) (container.UpdateResponse, error)
+	Update(ctx context.Context, id string, u ContainerUpdate) (container.UpdateResponse, error)
 	Prune(ctx context.Context, filters Filters) (container.PruneReport, error)
 	// Stats gives one sample; the API layer paces the stream.
 	Stats(ctx context.Context, id string) (container.StatsResponse, error)
+}
+
+// ContainerUpdate is Docker's, and annotations that the engine itself obeys.
+type ContainerUpdate struct {
+	container.UpdateConfig
+	Annotations map[string]string
 }
 
 // Execs is the exec noun.

@@ -198,7 +198,7 @@ func (a *api) containerRename(w *reply, r *request) error {
 }
 
 func (a *api) containerUpdate(w *reply, r *request) error {
-	var update container.UpdateConfig
+	var update engine.ContainerUpdate
 	if err := r.decodeJSON(&update); err != nil {
 		return err
 	}

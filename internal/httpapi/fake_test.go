@@ -365,7 +365,7 @@ func (f *fakeContainers) Top(_ context.Context, id, args string) (container.TopR
 	return container.TopResponse{Titles: []string{"PID", "CMD"}, Processes: [][]string{{"1", cmp.Or(args, "none")}}}, err
 }
 
-func (f *fakeContainers) Update(_ context.Context, id string, cfg container.UpdateConfig) (container.UpdateResponse, error) {
+func (f *fakeContainers) Update(_ context.Context, id string, cfg engine.ContainerUpdate) (container.UpdateResponse, error) {
 	_, err := f.find(id)
 	return container.UpdateResponse{Warnings: []string{fmt.Sprint(cfg.Memory)}}, err
 }

@@ -59,6 +59,19 @@ func (r *reaper) add(pid int, pidfd *os.File, onExit func(status)) error {
 	return nil
 }
 
+// killGroup kills the process group of a child that leads it, unless the child
+// has been reaped: then its number may be another's.
+func (r *reaper) killGroup(pid int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.procs {
+		if c.pid == pid {
+			_ = unix.Kill(-pid, unix.SIGKILL) // it cannot be denied, and what has ended is what is wanted
+			return
+		}
+	}
+}
+
 func (r *reaper) loop() {
 	events := make([]unix.EpollEvent, 64)
 	for {

@@ -227,6 +227,8 @@ func (s *Server) call(ctx context.Context, req wire.Request) (resp wire.Response
 		err = c.freeze(ctx, r, req.Op == wire.OpPause)
 	case wire.OpPids:
 		resp.Pids, err = r.rt.Pids()
+	case wire.OpProbe:
+		resp.Probed, err = c.probe(ctx, r, req.Probe)
 	case wire.OpStats:
 		resp.Stats, err = stats(r.rt)
 	case wire.OpUpdate:

@@ -246,14 +246,3 @@ func TestClientKilledLeavesContainer(t *testing.T) {
 		equal(t, "running", c.ok("inspect", "-f", "{{.State.Running}}", name), "true")
 	})
 }
-
-func TestHealth(t *testing.T) {
-	each(t, func(t *testing.T, c *cli) {
-		name := c.container()
-		c.ok("run", "-d", "--name", name, "--health-cmd", "test -e /tmp/healthy", "--health-interval", "200ms", "--health-retries", "1", "busybox", "sleep", "600")
-		c.until("unhealthy", func(s string) bool { return s == "unhealthy\n" }, "inspect", "-f", "{{.State.Health.Status}}", name)
-		c.ok("exec", name, "touch", "/tmp/healthy")
-		c.until("healthy", func(s string) bool { return s == "healthy\n" }, "inspect", "-f", "{{.State.Health.Status}}", name)
-		matches(t, "ps", c.ok("ps", "--filter", "name="+name, "--format", "{{.Status}}"), `\(healthy\)$`)
-	})
-}

@@ -17,7 +17,7 @@ type updateOptions struct {
 	blkioWeight                                    uint16
 	cpuPeriod, cpuQuota, cpuRTPeriod, cpuRTRuntime int64
 	cpuShares, pidsLimit                           int64
-	cpusetCPUs, cpusetMems, restart                string
+	cpusetCPUs, cpusetMems, restart, onFailure     string
 	memory, reservation, kernelMemory              opt.Bytes
 	swap                                           opt.SwapBytes
 	cpus                                           opt.CPUs
@@ -52,6 +52,7 @@ func NewUpdate(s *session.Session) *cobra.Command {
 	fs.Var(&o.kernelMemory, "kernel-memory", "Kernel memory limit (deprecated, has no effect)")
 	fs.Lookup("kernel-memory").Hidden = true
 	fs.StringVar(&o.restart, "restart", "", "When to restart the container after it exits")
+	fs.StringVar(&o.onFailure, "health-on-failure", "", "What to do with an unhealthy container (none|kill|restart|stop)")
 	fs.Int64Var(&o.pidsLimit, "pids-limit", 0, "Limit of processes, -1 for none")
 	return cmd
 }
@@ -79,7 +80,9 @@ func (o *updateOptions) run(cmd *cobra.Command, s *session.Session, names []stri
 	}
 	var errs []error
 	for _, name := range names {
-		out, err := c.ContainerUpdate(cmd.Context(), name, client.ContainerUpdateOptions{Resources: res, RestartPolicy: policy})
+		out, err := c.ContainerUpdate(cmd.Context(), name, client.ContainerUpdateOptions{
+			Resources: res, RestartPolicy: policy, Annotations: create.OnFailure(nil, o.onFailure),
+		})
 		if err != nil {
 			errs = append(errs, err)
 			continue

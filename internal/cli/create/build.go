@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -162,6 +163,20 @@ func (f *Flags) health() (*container.HealthConfig, error) {
 	return h, nil
 }
 
+// onFailure is the annotation that carries --health-on-failure to the daemon.
+const onFailure = "gantry.health.on-failure"
+
+// OnFailure adds what --health-on-failure says to annotations, which may be nil.
+func OnFailure(annotations map[string]string, action string) map[string]string {
+	if action == "" {
+		return annotations
+	}
+	out := map[string]string{}
+	maps.Copy(out, annotations)
+	out[onFailure] = action
+	return out
+}
+
 func (f *Flags) hostConfig(fs *pflag.FlagSet) (*container.HostConfig, error) {
 	restart, err := ParseRestart(f.restart)
 	if err != nil {
@@ -183,7 +198,7 @@ func (f *Flags) hostConfig(fs *pflag.FlagSet) (*container.HostConfig, error) {
 		ContainerIDFile: f.cidFile, RestartPolicy: restart, AutoRemove: f.autoRemove,
 		LogConfig:    container.LogConfig{Type: f.logDriver, Config: logOpts},
 		VolumeDriver: f.volumeDriver, VolumesFrom: f.volumesFrom.Values,
-		Annotations: f.annotations.Values, CapAdd: f.capAdd.Values, CapDrop: f.capDrop.Values,
+		Annotations: OnFailure(f.annotations.Values, f.healthOnFailure), CapAdd: f.capAdd.Values, CapDrop: f.capDrop.Values,
 		CgroupnsMode: container.CgroupnsMode(f.cgroupns), DNS: addrs(f.dns.Values),
 		DNSOptions: emptyNotNil(f.dnsOptions.Values), DNSSearch: emptyNotNil(f.dnsSearch.Values),
 		ExtraHosts: f.extraHosts.Values, GroupAdd: f.groupAdd.Values,

@@ -38,7 +38,7 @@ type Flags struct {
 	cgroupParent, cgroupns, cpusetCPUs, cpusetMems           string
 	ip, ip6, ipc, pid, uts, userns, macAddress               string
 	logDriver, restart, runtime, stopSignal, volumeDriver    string
-	isolation, healthCmd                                     string
+	isolation, healthCmd, healthOnFailure                    string
 
 	tty, stdin, privileged, readOnly, publishAll, autoRemove bool
 	oomKillDisable, noHealthcheck, init, useAPISocket        bool
@@ -190,6 +190,7 @@ func (f *Flags) registerHealthAndLogs(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.healthTimeout, "health-timeout", 0, "Time one check may take (ms|s|m|h)")
 	fs.DurationVar(&f.healthStartPeriod, "health-start-period", 0, "Time to start up before failures count (ms|s|m|h)")
 	fs.DurationVar(&f.healthStartInterval, "health-start-interval", 0, "Time between checks while starting up (ms|s|m|h)")
+	fs.StringVar(&f.healthOnFailure, "health-on-failure", "", "What to do with an unhealthy container (none|kill|restart|stop)")
 	fs.BoolVar(&f.noHealthcheck, "no-healthcheck", false, "Ignore the HEALTHCHECK of the image")
 	fs.StringVar(&f.logDriver, "log-driver", "", "Logging driver")
 	fs.Var(&f.logOpts, "log-opt", "Option of the logging driver")

@@ -32,6 +32,7 @@ const (
 	OpPark     Op = "park"     // ID; answers with the container's parked fds
 	OpAdopt    Op = "adopt"    // ID, Start without Spec; fds: what was parked, if anything
 	OpExec     Op = "exec"     // ID, ExecID, Exec, Attach if attached
+	OpProbe    Op = "probe"    // ID, Probe; answers when the process has ended
 	OpAttach   Op = "attach"   // ID, Attach; may come before start
 	OpSignal   Op = "signal"   // ID, Signal, All
 	OpResize   Op = "resize"   // ID, ExecID, Height, Width
@@ -88,6 +89,22 @@ type Exec struct {
 	Attached  bool // the connection becomes the process's streams
 }
 
+// Probe describes an additional process that runs to its end within a call.
+type Probe struct {
+	Process   json.RawMessage // runtime-spec process, without a terminal
+	User      User
+	Timeout   time.Duration // after which its process group is killed
+	MaxOutput int           // bytes kept of what it writes
+}
+
+// Probed is how a probe ended.
+type Probed struct {
+	Code      int    // 128+n for signal n
+	Output    string // the first bytes of standard output and error together
+	Truncated bool   // there was more
+	TimedOut  bool
+}
+
 // Attach selects streams.
 type Attach struct {
 	Stdin, Stdout, Stderr bool
@@ -100,6 +117,7 @@ type Request struct {
 	ExecID        string          `json:",omitempty"`
 	Start         *Start          `json:",omitempty"`
 	Exec          *Exec           `json:",omitempty"`
+	Probe         *Probe          `json:",omitempty"`
 	Attach        *Attach         `json:",omitempty"`
 	Signal        int             `json:",omitempty"`
 	All           bool            `json:",omitempty"`
@@ -132,6 +150,7 @@ type Response struct {
 	Pids       []int           `json:",omitempty"`
 	Stats      json.RawMessage `json:",omitempty"` // opencontainers/cgroups Stats
 	Containers []Container     `json:",omitempty"`
+	Probed     *Probed         `json:",omitempty"`
 	Busy       bool            `json:",omitempty"` // shutdown refused
 }
 
