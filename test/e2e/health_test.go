@@ -54,9 +54,7 @@ func TestHealthOptions(t *testing.T) {
 		talkative := check("--health-cmd", "yes | head -c 10000; exit 3")
 		late := check("--health-cmd", "echo so far; sleep 1234 & sleep 1234", "--health-timeout", "500ms")
 		patient := check("--health-cmd", "exit 1", "--health-start-period", "1h")
-		if os.Getenv("E2E_ENGINE") != dockerEngine || c.name != "docker20" {
-			matches(t, "starting", c.ok("ps", "-f", "name="+patient, "--format", "{{.Status}}"), `\(health: starting\)$`)
-		}
+		matches(t, "starting", c.ok("ps", "-f", "name="+patient, "--format", "{{.Status}}"), `\(health: starting\)$`)
 
 		h := c.health(talkative, "unhealthy").State.Health
 		if r := h.Log[0]; r.ExitCode != 3 || r.Output != strings.Repeat("y\n", 2048)+"..." || !r.End.After(r.Start) {
@@ -66,8 +64,8 @@ func TestHealthOptions(t *testing.T) {
 		equal(t, "filter", c.ok("ps", "-f", "health=unhealthy", "-f", "name="+talkative, "--format", "{{.Names}}"), talkative)
 
 		h = c.health(late, "unhealthy").State.Health
-		if r := h.Log[0]; r.ExitCode != -1 || r.Output != "Health check exceeded timeout (500ms): so far\n" {
-			t.Errorf("exit code %d, output %q", r.ExitCode, r.Output)
+		if r := h.Log[0]; r.ExitCode != -1 || r.Output != "Health check exceeded timeout (500ms): so far\n" && engineKind() == gantryEngine {
+			t.Errorf("exit code %d, output %q", r.ExitCode, r.Output) // a loaded Docker may not come to the output
 		}
 
 		c.until("five results", func(s string) bool { return strings.TrimSpace(s) == "5" }, "inspect", "-f", "{{len .State.Health.Log}}", talkative)
