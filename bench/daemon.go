@@ -60,11 +60,8 @@ func startDaemon(dir, name, program, client string, number int) (_ *daemon, err 
 			err = errors.Join(err, d.stop())
 		}
 	}()
-	hc := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", sock)
-	}}}
 	for {
-		resp, err := hc.Get("http://d/_ping")
+		resp, err := d.get(context.Background(), "/_ping")
 		if err == nil {
 			_ = resp.Body.Close() // nothing in it matters
 			break
@@ -77,6 +74,18 @@ func startDaemon(dir, name, program, client string, number int) (_ *daemon, err 
 	}
 	d.ready = time.Since(begin)
 	return d, d.load()
+}
+
+// get calls the API.
+func (d *daemon) get(ctx context.Context, path string) (*http.Response, error) {
+	hc := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(d.dir, "engine.sock"))
+	}}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://d"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return hc.Do(req)
 }
 
 func (d *daemon) load() error {

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -17,34 +20,65 @@ const steadyTime = 20 * time.Second
 // percent is the unit of CPU time by time: 100 is one core.
 const percent = "% of a core"
 
-// steady measures what engines use while nobody does anything but wait: health
-// checks.
+// steady measures what engines use while containers just run: for health checks,
+// and for clients that watch statistics.
 func steady(o options, users []*daemon) ([]row, error) {
-	checks := row{name: fmt.Sprintf("CPU of checking %d containers every 2 s", o.many), unit: percent}
-	if !o.wants(checks.name) {
-		return nil, nil
-	}
-	for _, u := range users {
-		if u.name == dropIn {
+	var rows []row
+	for _, m := range []struct {
+		name    string
+		measure func(options, *daemon) (float64, error)
+	}{
+		{fmt.Sprintf("CPU of checking %d containers every 2 s", o.many), useOfChecks},
+		{fmt.Sprintf("CPU of streaming statistics of %d containers", o.many), useOfStats},
+	} {
+		if !o.wants(m.name) {
 			continue
 		}
-		c, err := measureChecks(o, u)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", u.name, err)
+		r := row{name: m.name, unit: percent}
+		for _, u := range users {
+			if u.name == dropIn {
+				continue
+			}
+			used, err := m.measure(o, u)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", u.name, err)
+			}
+			r.cells = append(r.cells, cell{u.name, []float64{used}})
 		}
-		checks.cells = append(checks.cells, c)
+		rows = append(rows, r)
 	}
-	return []row{checks}, nil
+	return rows, nil
 }
 
-func measureChecks(o options, u *daemon) (cell, error) {
-	c := cell{user: u.name}
-	err := u.among(o.many, []string{"--health-cmd", "true", "--health-interval", "2s"}, func([]string) error {
-		used, err := u.use(steadyTime)
-		c.samples = append(c.samples, used)
+func useOfChecks(o options, u *daemon) (used float64, err error) {
+	err = u.among(o.many, []string{"--health-cmd", "true", "--health-interval", "2s"}, func([]string) error {
+		used, err = u.use(steadyTime)
 		return err
 	})
-	return c, err
+	return used, err
+}
+
+func useOfStats(o options, u *daemon) (used float64, err error) {
+	err = u.among(o.many, nil, func(names []string) error {
+		ctx, cancel := context.WithCancel(context.Background())
+		var readers sync.WaitGroup
+		defer readers.Wait()
+		defer cancel()
+		for _, name := range names {
+			resp, err := u.get(ctx, "/containers/"+name+"/stats")
+			if err != nil {
+				return err
+			}
+			readers.Go(func() {
+				_, _ = io.Copy(io.Discard, resp.Body) // until it is cancelled
+				_ = resp.Body.Close()
+			})
+		}
+		time.Sleep(3 * time.Second)
+		used, err = u.use(steadyTime)
+		return err
+	})
+	return used, err
 }
 
 // among calls fn while n containers run that were made with args.
