@@ -44,7 +44,7 @@ var edges = map[string]string{
 	// engine is the contract between httpapi and the domains, which do not know each other.
 	"engine":      "",
 	"httpapi":     "engine errs",
-	"container":   "archive atomicfile cleanup engine errs linux/mount linux/ns logship logstream seccompprofile supervisor/wire",
+	"container":   "archive atomicfile cleanup engine errs linux/cgroup linux/mount linux/ns logship logstream seccompprofile supervisor/wire",
 	"archive":     "compression errs linux/fd linux/mount",
 	"compression": "errs",
 	"image":       "cleanup compression engine errs registry",

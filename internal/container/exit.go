@@ -33,6 +33,7 @@ func (s *Service) onExit(c *ctr, exit wire.Exit) {
 		s.forget(ctx, &r)
 		return
 	}
+	c.closeMeter() // which keeps the network namespace
 	if err := s.disconnect(ctx, &r); err != nil {
 		s.Log.Error("disconnect exited container", "container", r.ID, "error", err)
 	}

@@ -302,6 +302,7 @@ func (s *Service) Close() {
 	}
 	s.tasks.Wait()
 	for _, c := range s.all() {
+		c.closeMeter()
 		c.mu.Lock()
 		c.parked.Close() // the supervisor has its own
 		c.parked = nil

@@ -36,7 +36,7 @@ type Supervisor interface {
 	Pause(ctx context.Context, id string) error
 	Resume(ctx context.Context, id string) error
 	Update(ctx context.Context, id string, resources json.RawMessage) error
-	Stats(ctx context.Context, id string) (json.RawMessage, error)
+	Cgroup(ctx context.Context, id string) (json.RawMessage, error)
 	Pids(ctx context.Context, id string) ([]int, error)
 	Forget(ctx context.Context, id string, removed bool) error
 	Watch(ctx context.Context) ([]wire.Container, func() (wire.Event, error), error)
@@ -113,6 +113,7 @@ type ctr struct {
 	noStdin bool          // its stdin is closed
 	shipped chan struct{} // closed when the log of the latest run has been sent; nil if it is not sent
 	stats   statSample
+	meter   *meter            // while somebody asks for statistics
 	health  *container.Health // of the current or last run; nil without a check
 }
 

@@ -1,17 +1,20 @@
 package container
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/cgroups"
+	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
 )
@@ -33,29 +36,23 @@ func (s *Service) Stats(ctx context.Context, id string) (container.StatsResponse
 	if !r.State.running() {
 		return resp, nil // Docker gives an empty sample of a stopped container
 	}
-	raw, err := s.Supervisor.Stats(ctx, r.ID)
+	st, networks, err := s.measure(ctx, c, &r)
 	if err != nil {
-		if errs.Is(err, errs.Conflict) || errs.Is(err, errs.NotFound) {
+		if errs.Is(err, errs.Conflict) || errs.Is(err, errs.NotFound) || errors.Is(err, unix.ENODEV) || errors.Is(err, os.ErrClosed) {
 			return resp, nil // it ended meanwhile
 		}
 		return resp, err
 	}
-	var st cgroups.Stats
-	if err := json.Unmarshal(raw, &st); err != nil {
-		return resp, fmt.Errorf("decode statistics of container %s: %w", r.ID, err)
-	}
 	resp.Read = time.Now().UTC()
-	system, err := systemCPU()
+	system, err := hostCPU.usage(resp.Read)
 	if err != nil {
 		return resp, err
 	}
-	resp.CPUStats = cpuStats(&st, system)
-	resp.MemoryStats = memoryStats(&st)
+	resp.CPUStats = cpuStats(st, system)
+	resp.MemoryStats = memoryStats(st)
 	resp.PidsStats = container.PidsStats{Current: st.PidsStats.Current, Limit: st.PidsStats.Limit}
-	resp.BlkioStats = blkioStats(&st)
-	if !r.Host.NetworkMode.IsHost() {
-		resp.Networks = networkStats(r.State.Pid)
-	}
+	resp.BlkioStats = blkioStats(st)
+	resp.Networks = networks
 	c.mu.Lock()
 	resp.PreRead, resp.PreCPUStats = c.stats.read, c.stats.cpu
 	c.stats = statSample{resp.Read, resp.CPUStats}
@@ -98,25 +95,24 @@ func blkioStats(st *cgroups.Stats) container.BlkioStats {
 	return container.BlkioStats{IoServiceBytesRecursive: conv(b.IoServiceBytesRecursive), IoServicedRecursive: conv(b.IoServicedRecursive)}
 }
 
-// networkStats reads the interfaces of the container's namespace through its init.
-func networkStats(pid int) map[string]container.NetworkStats {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/dev", pid))
-	if err != nil {
-		return nil // it ended meanwhile
-	}
+// networkStats reads /proc/<pid>/net/dev: the interfaces of a network namespace.
+func networkStats(data []byte) map[string]container.NetworkStats {
 	out := map[string]container.NetworkStats{}
-	for line := range strings.Lines(string(data)) {
-		name, counters, ok := strings.Cut(line, ":")
-		f := strings.Fields(counters)
-		name = strings.TrimSpace(name)
-		if !ok || len(f) < 16 || name == "lo" {
+	for line := range bytes.Lines(data) {
+		name, counters, ok := bytes.Cut(line, []byte{':'})
+		name = bytes.TrimSpace(name)
+		if !ok || string(name) == "lo" {
 			continue
 		}
-		n := make([]uint64, 16)
-		for i := range n {
-			n[i], _ = strconv.ParseUint(f[i], 10, 64) // the kernel writes numbers
+		var n [16]uint64
+		i := 0
+		for word := range bytes.FieldsSeq(counters) {
+			if i < len(n) {
+				n[i], _ = strconv.ParseUint(string(word), 10, 64) // the kernel writes numbers
+			}
+			i++
 		}
-		out[name] = container.NetworkStats{
+		out[string(name)] = container.NetworkStats{
 			RxBytes: n[0], RxPackets: n[1], RxErrors: n[2], RxDropped: n[3],
 			TxBytes: n[8], TxPackets: n[9], TxErrors: n[10], TxDropped: n[11],
 		}
@@ -126,6 +122,32 @@ func networkStats(pid int) map[string]container.NetworkStats {
 
 // userHZ is the unit of /proc/stat, 100 on every architecture that Go runs on.
 const userHZ = 100
+
+// sharedSample is for how long a sample of the machine serves several containers.
+// Their CPU use is a share of it, over a second: half a percent of error at most.
+const sharedSample = 5 * time.Millisecond
+
+// machineCPU is the time that all CPUs have spent. Its file is long and costs more
+// to make than all of a container's.
+type machineCPU struct {
+	mu   sync.Mutex
+	read time.Time
+	used uint64
+}
+
+var hostCPU machineCPU
+
+// usage gives the time in nanoseconds.
+func (m *machineCPU) usage(now time.Time) (_ uint64, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if age := now.Sub(m.read); age >= 0 && age < sharedSample {
+		return m.used, nil
+	}
+	m.used, err = systemCPU()
+	m.read = now
+	return m.used, err
+}
 
 // systemCPU gives the time that all CPUs have spent, in nanoseconds (proc(5), /proc/stat).
 func systemCPU() (uint64, error) {
@@ -150,7 +172,7 @@ func systemCPU() (uint64, error) {
 }
 
 // hostMemory gives the machine's memory in bytes, 0 if unknown.
-func hostMemory() uint64 {
+var hostMemory = sync.OnceValue(func() uint64 {
 	data, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
 		return 0
@@ -162,4 +184,4 @@ func hostMemory() uint64 {
 		}
 	}
 	return 0
-}
+})

@@ -129,7 +129,7 @@ func (a *api) containerStats(w *reply, r *request) error {
 		if _, err := out.Write(append(line, '\n')); err != nil {
 			return err
 		}
-		if !wait(r, a.pace) {
+		if !wait(r, untilTick(time.Now(), a.pace)) {
 			return nil
 		}
 		if sample, err = a.nextStats(r, sample); err != nil {
@@ -152,6 +152,17 @@ func (a *api) nextStats(r *request, previous container.StatsResponse) (container
 	sample, err := a.stats(r)
 	sample.PreRead, sample.PreCPUStats = previous.Read, previous.CPUStats
 	return sample, err
+}
+
+// untilTick is the time until the clock shows a multiple of pace, but for one that
+// is nearer than half of it. So all streams take their samples together, which
+// costs less than each at a moment of its own.
+func untilTick(now time.Time, pace time.Duration) time.Duration {
+	d := pace - now.Sub(now.Truncate(pace))
+	if d < pace/2 {
+		d += pace
+	}
+	return d
 }
 
 // wait waits for d; false if the client has gone away meanwhile.

@@ -1,8 +1,11 @@
 package oci
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -183,5 +186,44 @@ func TestSignalAllOfNothing(t *testing.T) {
 	}
 	if err := c.Pause(t.Context()); !errs.Is(err, errs.Conflict) {
 		t.Errorf("pause: got %v", err)
+	}
+}
+
+// TestMeter: the quick reader of statistics says what the complete one does.
+func TestMeter(t *testing.T) {
+	c := background(t, func(s *specs.Spec) {
+		s.Linux.Resources.Pids = &specs.LinuxPids{Limit: ptr[int64](77)}
+		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: ptr[int64](64 << 20)}
+	})
+	m, err := c.Cgroup().NewMeter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for range 3 { // it is for more than one sample
+		want, err := c.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := m.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got.PidsStats, want.PidsStats) || got.PidsStats.Limit != 77 {
+			t.Errorf("pids %+v, want %+v", got.PidsStats, want.PidsStats)
+		}
+		if got.MemoryStats.Usage.Limit != 64<<20 || got.MemoryStats.Usage.Limit != want.MemoryStats.Usage.Limit || got.MemoryStats.Usage.Usage == 0 {
+			t.Errorf("memory %+v, want %+v", got.MemoryStats.Usage, want.MemoryStats.Usage)
+		}
+		if keys := slices.Sorted(maps.Keys(got.MemoryStats.Stats)); len(keys) < 10 || !slices.Equal(keys, slices.Sorted(maps.Keys(want.MemoryStats.Stats))) {
+			t.Errorf("keys of memory.stat: %q", keys)
+		}
+		cpu, wantCPU := got.CpuStats.CpuUsage, want.CpuStats.CpuUsage
+		if cpu.TotalUsage == 0 || cpu.TotalUsage < wantCPU.TotalUsage || len(cpu.PercpuUsage) != len(wantCPU.PercpuUsage) || got.CpuStats.ThrottlingData != want.CpuStats.ThrottlingData {
+			t.Errorf("cpu %+v, want %+v", got.CpuStats, want.CpuStats)
+		}
+		if len(got.BlkioStats.IoServiceBytesRecursive) != len(want.BlkioStats.IoServiceBytesRecursive) || len(got.BlkioStats.IoServicedRecursive) != len(want.BlkioStats.IoServicedRecursive) {
+			t.Errorf("block I/O %+v, want %+v", got.BlkioStats, want.BlkioStats)
+		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 
 	"github.com/opencontainers/cgroups"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
 )
 
 // Update changes the limits of a container; what r leaves out stays as it is.
@@ -33,3 +35,6 @@ func (c *Container) Update(_ context.Context, r *specs.LinuxResources) error {
 
 // Stats reads the container's cgroup statistics.
 func (c *Container) Stats() (*cgroups.Stats, error) { return c.state.Cgroup.Stats() }
+
+// Cgroup is the container's control group.
+func (c *Container) Cgroup() cgroup.Group { return c.state.Cgroup }

@@ -229,8 +229,8 @@ func (s *Server) call(ctx context.Context, req wire.Request) (resp wire.Response
 		resp.Pids, err = r.rt.Pids()
 	case wire.OpProbe:
 		resp.Probed, err = c.probe(ctx, r, req.Probe)
-	case wire.OpStats:
-		resp.Stats, err = stats(r.rt)
+	case wire.OpCgroup:
+		resp.Cgroup, err = json.Marshal(r.rt.Cgroup())
 	case wire.OpUpdate:
 		var res specs.LinuxResources
 		if err = json.Unmarshal(req.Resources, &res); err == nil {
@@ -240,14 +240,6 @@ func (s *Server) call(ctx context.Context, req wire.Request) (resp wire.Response
 		err = errs.New(errs.InvalidArgument, "unknown call %q", req.Op)
 	}
 	return resp, err
-}
-
-func stats(c *oci.Container) (json.RawMessage, error) {
-	st, err := c.Stats()
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(st)
 }
 
 func (c *container) freeze(ctx context.Context, r *run, pause bool) error {

@@ -154,10 +154,10 @@ func (c *Client) Update(ctx context.Context, id string, resources json.RawMessag
 	return err
 }
 
-// Stats gives the cgroup statistics as opencontainers/cgroups encodes them.
-func (c *Client) Stats(ctx context.Context, id string) (json.RawMessage, error) {
-	resp, _, err := c.do(ctx, wire.Request{Op: wire.OpStats, ID: id})
-	return resp.Stats, err
+// Cgroup tells where a container's control group is, as linux/cgroup encodes it.
+func (c *Client) Cgroup(ctx context.Context, id string) (json.RawMessage, error) {
+	resp, _, err := c.do(ctx, wire.Request{Op: wire.OpCgroup, ID: id})
+	return resp.Cgroup, err
 }
 
 // Pids gives the host pids of all processes of a container.

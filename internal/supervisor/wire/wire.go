@@ -39,7 +39,7 @@ const (
 	OpPause    Op = "pause"    // ID
 	OpResume   Op = "resume"   // ID
 	OpUpdate   Op = "update"   // ID, Resources
-	OpStats    Op = "stats"    // ID
+	OpCgroup   Op = "cgroup"   // ID
 	OpPids     Op = "pids"     // ID
 	OpForget   Op = "forget"   // ID: the daemon has recorded the exit; All: and removed the container
 	OpWatch    Op = "watch"    // Response.Containers, then events
@@ -148,7 +148,7 @@ type Response struct {
 	Error      *Error          `json:",omitempty"`
 	Pid        int             `json:",omitempty"`
 	Pids       []int           `json:",omitempty"`
-	Stats      json.RawMessage `json:",omitempty"` // opencontainers/cgroups Stats
+	Cgroup     json.RawMessage `json:",omitempty"` // linux/cgroup Group
 	Containers []Container     `json:",omitempty"`
 	Probed     *Probed         `json:",omitempty"`
 	Busy       bool            `json:",omitempty"` // shutdown refused
