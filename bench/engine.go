@@ -47,9 +47,11 @@ func engines(o options, dir string) ([]row, error) {
 		more, err = crowd(o, users)
 		rows = append(rows, more...)
 	}
-	if err == nil {
-		more, err = steady(o, users)
-		rows = append(rows, more...)
+	for _, part := range []func(options, []*daemon) ([]row, error){steady, logs} {
+		if err == nil {
+			more, err = part(o, users)
+			rows = append(rows, more...)
+		}
 	}
 	for _, u := range slices.Backward(users) { // stop kills the others, and a killed dockerd leaves mounts
 		if u.name != dropIn { // the same daemon as Gantry's

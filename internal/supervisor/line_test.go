@@ -2,18 +2,30 @@ package supervisor
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-type memoryLog struct{ entries []string }
+// memoryLog shows entries when they have been flushed.
+type memoryLog struct {
+	entries, pending []string
+	flushes          int
+}
 
 func (m *memoryLog) Append(_ string, line []byte, _ time.Time) error {
-	m.entries = append(m.entries, string(line))
+	m.pending = append(m.pending, string(line))
 	return nil
 }
-func (m *memoryLog) Flush() error                           { return nil }
+
+func (m *memoryLog) Flush() error {
+	m.entries, m.pending = append(m.entries, m.pending...), nil
+	m.flushes++
+	return nil
+}
 func (m *memoryLog) Written(string, time.Time) (int, error) { return 0, nil }
 func (m *memoryLog) Close() error                           { return nil }
 
@@ -44,6 +56,39 @@ func TestLinesAreCutAsDockerCutsThem(t *testing.T) {
 		if strings.Join(log.entries, "|") != strings.Join(tc.want, "|") {
 			t.Errorf("%s: %d entries %.60q, want %d %.60q", name, len(log.entries), log.entries, len(tc.want), tc.want)
 		}
+	}
+}
+
+// TestLinesOfOneReadAreOneWrite: a container that writes many lines at once costs
+// one system call for them, not one each.
+func TestLinesOfOneReadAreOneWrite(t *testing.T) {
+	log := &memoryLog{}
+	l := &lines{stream: "stdout", log: log}
+	if err := l.write([]byte(strings.Repeat("line\n", 1000))); err != nil {
+		t.Fatal(err)
+	}
+	if log.flushes != 1 || len(log.entries) != 1000 {
+		t.Errorf("%d flushes, %d entries", log.flushes, len(log.entries))
+	}
+}
+
+// failingLog fails at every entry and keeps them.
+type failingLog struct{ memoryLog }
+
+func (f *failingLog) Append(stream string, line []byte, t time.Time) error {
+	return errors.Join(f.memoryLog.Append(stream, line, t), unix.ENOSPC)
+}
+
+func TestLinesGoOnAfterAnError(t *testing.T) {
+	log := &failingLog{}
+	l := &lines{stream: "stdout", log: log}
+	for _, data := range []string{"a\nb\nc", "d\n"} {
+		if err := l.write([]byte(data)); !errors.Is(err, unix.ENOSPC) {
+			t.Errorf("%q: %v", data, err)
+		}
+	}
+	if got := strings.Join(log.entries, ""); got != "a\nb\ncd\n" {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -37,7 +37,8 @@ type Writer struct {
 
 	mu      sync.Mutex
 	file    *os.File
-	size    int64 // of the file
+	size    int64   // of the file
+	batch   *[]byte // what buf was made of; nil: nothing is collected
 	buf     []byte
 	torn    bool // the file does not end with a newline
 	at      time.Time
@@ -110,17 +111,23 @@ func (w *Writer) Flush() error {
 	return w.flush()
 }
 
+// batches are buffers that nobody is filling: a writer has one only between the
+// first entry of a batch and its flush.
+var batches = sync.Pool{New: func() any { b := make([]byte, 0, batchSize+batchSize/2); return &b }}
+
 func (w *Writer) append(stream string, line []byte, t time.Time) (err error) {
+	if w.batch == nil {
+		w.batch = batches.Get().(*[]byte)
+		w.buf = (*w.batch)[:0]
+	}
 	if !t.Equal(w.at) || w.stamp == nil {
 		w.at, w.stamp = t, appendTime(w.stamp[:0], t)
 	}
 	have := len(w.buf)
 	w.buf = appendEntry(w.buf, stream, line, w.attrs, w.stamp)
 	if full := w.size + int64(have); w.maxSize > 0 && full > 0 && w.size+int64(len(w.buf)) > w.maxSize {
-		entry := w.buf[have:]
-		w.buf = w.buf[:have]
-		err = errors.Join(w.flush(), w.rotate())
-		w.buf = append(w.buf, entry...) // entry lies behind what flush left, or where it was
+		err = errors.Join(w.write(w.buf[:have]), w.rotate())
+		w.buf = append(w.buf[:0], w.buf[have:]...)
 	}
 	if len(w.buf) >= batchSize {
 		err = errors.Join(err, w.flush())
@@ -128,15 +135,20 @@ func (w *Writer) append(stream string, line []byte, t time.Time) (err error) {
 	return err
 }
 
+// flush writes what has been collected and gives the buffer back.
 func (w *Writer) flush() error {
-	if len(w.buf) == 0 {
-		return nil
+	err := w.write(w.buf)
+	if w.batch != nil && cap(w.buf) <= 4*batchSize {
+		*w.batch = w.buf[:0]
+		batches.Put(w.batch)
 	}
-	b := w.buf
-	if cap(b) > 2*batchSize {
-		w.buf = nil
-	} else {
-		w.buf = b[:0]
+	w.batch, w.buf = nil, nil
+	return err
+}
+
+func (w *Writer) write(b []byte) error {
+	if len(b) == 0 {
+		return nil
 	}
 	if w.file == nil {
 		return fmt.Errorf("write log: %w", os.ErrClosed)
