@@ -2,7 +2,9 @@ package logship
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -27,7 +29,8 @@ type Line struct {
 // Sink sends lines to a server. It is used by one goroutine; it connects when
 // it must and again after a failure.
 type Sink interface {
-	// Send sends lines in order and tells how many have gone.
+	// Send sends lines in order and tells how many have gone. An error that is
+	// errRefused says that the server will never take the next ones as they are.
 	Send(ctx context.Context, lines []Line) (int, error)
 	Close() error
 }
@@ -101,8 +104,17 @@ type driver struct {
 	open    func(Source) (Sink, error)
 }
 
+// errRefused is a server's no to what a line says, which repeating does not change.
+var errRefused = errors.New("the server refuses it for good")
+
 // commonOptions are those that every driver takes. A container never waits for
-// its log, so mode and max-buffer-size change nothing.
+// its log, so mode and max-buffer-size change nothing. For the same reason nothing
+// comes of what drivers have of their own to say how long a container waits for
+// its log server, how often it is tried, and what is dropped then: fluentd-async,
+// -async-connect, -async-reconnect-interval, -buffer-limit, -max-retries,
+// -retry-wait and -write-timeout, gelf-tcp-max-reconnect and -reconnect-delay,
+// splunk-verify-connection. Lines wait in the log's file, and are sent when there
+// is a server.
 var commonOptions = []string{"tag", "labels", "labels-regex", "env", "env-regex", "mode", "max-buffer-size"}
 
 // fileOptions bound the file that lines wait in.
@@ -158,6 +170,12 @@ func Open(name string, s Source) (Sink, error) {
 		return nil, fmt.Errorf("no log driver named %q", name)
 	}
 	return d.open(s)
+}
+
+// parseLevel reads a level of compression, as gzip and zlib have them.
+func parseLevel(text string) (level int, ok bool) {
+	level, err := strconv.Atoi(text)
+	return level, err == nil && level >= gzip.DefaultCompression && level <= gzip.BestCompression
 }
 
 // parseFlag reads a boolean option; a missing one is false.

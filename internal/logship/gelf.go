@@ -83,8 +83,8 @@ func (g *gelf) compression(o map[string]string) error {
 		g.compress = kind
 	}
 	if level, ok := o["gelf-compression-level"]; ok {
-		n, err := strconv.Atoi(level)
-		if err != nil || n < -1 || n > 9 {
+		n, ok := parseLevel(level)
+		if !ok {
 			return errs.New(errs.InvalidArgument, "gelf: invalid compression level %q (must be from -1 to 9)", level)
 		}
 		g.level = n

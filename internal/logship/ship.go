@@ -10,6 +10,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gantry-run/gantry/internal/atomicfile"
 	"github.com/gantry-run/gantry/internal/logstream"
 )
@@ -142,23 +144,29 @@ func (s *shipping) send(ctx context.Context, lines <-chan Line) error {
 	return nil
 }
 
-// deliver sends a batch, for as long as it takes.
+// deliver sends a batch, for as long as it takes. Lines that the server refuses for
+// good are left out, or nothing would ever come after them.
 func (s *shipping) deliver(ctx context.Context, batch []Line) error {
-	wait, told := firstBackoff, false
+	wait, told, refused := firstBackoff, false, 0
+	limit := len(batch)
 	for len(batch) > 0 {
-		n, err := s.Sink.Send(ctx, batch)
-		for _, l := range batch[:n] {
-			if l.Time.Equal(s.at.Time) {
-				s.at.At++
-			} else {
-				s.at = position{l.Time, 1}
-			}
-		}
+		n, err := s.Sink.Send(ctx, batch[:min(limit, len(batch))])
+		s.advance(batch[:n])
 		batch = batch[n:]
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil:
+			limit = min(2*limit, batchSize) // past the bad one
+			continue
+		case refuses(err):
+			if limit = min(limit, len(batch)) / 2; limit == 0 {
+				if refused++; refused == 1 {
+					s.Log.Warn("log server refuses a line, which stays in the log's file only", "log", s.Path, "error", err)
+				}
+				s.advance(batch[:1])
+				batch, limit = batch[1:], 1
+			}
 			continue
 		case n > 0:
 			wait = firstBackoff
@@ -179,5 +187,23 @@ func (s *shipping) deliver(ctx context.Context, batch []Line) error {
 	if told {
 		s.Log.Info("log server takes lines again", "log", s.Path)
 	}
+	if refused > 1 {
+		s.Log.Warn("log server has refused lines", "log", s.Path, "lines", refused)
+	}
 	return nil
+}
+
+// refuses tells whether sending the same again would fail the same way: EMSGSIZE
+// is a datagram that is too large.
+func refuses(err error) bool { return errors.Is(err, errRefused) || errors.Is(err, unix.EMSGSIZE) }
+
+// advance notes that lines need not be sent any more.
+func (s *shipping) advance(lines []Line) {
+	for _, l := range lines {
+		if l.Time.Equal(s.at.Time) {
+			s.at.At++
+		} else {
+			s.at = position{l.Time, 1}
+		}
+	}
 }

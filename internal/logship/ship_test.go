@@ -16,6 +16,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -148,6 +149,48 @@ func TestShipWaitsForTheServer(t *testing.T) {
 	if err := j.Ship(t.Context()); err != nil || sink.all() != "a b c d" {
 		t.Fatalf("%s %v", sink.all(), err)
 	}
+}
+
+// A line that the server never takes is left out; all others arrive.
+func TestShipLeavesRefusedLinesOut(t *testing.T) {
+	dir := t.TempDir()
+	sink := &picky{bad: "bad"}
+	j := job(dir, sink)
+	var want []string
+	for i := range 1000 {
+		if i == 0 || i == 500 || i == 501 || i == 999 {
+			write(t, j.Path, "bad")
+			continue
+		}
+		want = append(want, fmt.Sprint(i))
+		write(t, j.Path, fmt.Sprint(i))
+	}
+	if err := j.Ship(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := sink.all(); got != strings.Join(want, " ") {
+		t.Errorf("%s", got)
+	}
+	again := &memory{}
+	j.Sink = again
+	if err := j.Ship(t.Context()); err != nil || again.all() != "" {
+		t.Errorf("%s %v", again.all(), err)
+	}
+}
+
+// picky is a Sink that refuses batches with a certain line.
+type picky struct {
+	memory
+	bad string
+}
+
+func (p *picky) Send(ctx context.Context, lines []Line) (int, error) {
+	for _, l := range lines {
+		if string(l.Text) == p.bad {
+			return 0, fmt.Errorf("400: %w", errRefused)
+		}
+	}
+	return p.memory.Send(ctx, lines)
 }
 
 func TestShipFollows(t *testing.T) {
@@ -454,6 +497,104 @@ func TestSplunk(t *testing.T) {
 	}
 }
 
+// collector answers posts as it is told to and keeps them.
+type collector struct {
+	*httptest.Server
+	mu     sync.Mutex
+	status int
+	answer string
+	heads  []http.Header
+	bodies []string
+}
+
+func newCollector(t *testing.T) *collector {
+	c := &collector{status: http.StatusOK}
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		data, _ := io.ReadAll(r.Body)
+		c.heads, c.bodies = append(c.heads, r.Header), append(c.bodies, string(data))
+		w.WriteHeader(c.status)
+		_, _ = io.WriteString(w, c.answer)
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+func TestSplunkRaw(t *testing.T) {
+	c := newCollector(t)
+	s := source(map[string]string{"splunk-url": c.URL, "splunk-token": "x", "splunk-format": "raw", "tag": "mine", "splunk-index-acknowledgment": "true"})
+	s.Attrs = map[string]string{"b": "2", "a": "1"}
+	sink, err := Open("splunk", s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close() //nolint:errcheck // idle connections
+	blank := []Line{{Text: []byte(" \t")}, {}}
+	if n, err := sink.Send(t.Context(), blank); err != nil || n != 2 || len(c.bodies) != 0 {
+		t.Errorf("blank lines: %d %v %q", n, err, c.bodies)
+	}
+	if n, err := sink.Send(t.Context(), append(blank, lines[0])); err != nil || n != 3 {
+		t.Fatal(n, err)
+	}
+	var event struct{ Event string }
+	if err := json.Unmarshal([]byte(c.bodies[0]), &event); err != nil || event.Event != "mine a=1 b=2 hello" {
+		t.Errorf("%q %v", c.bodies, err)
+	}
+	if id := c.heads[0].Get("X-Splunk-Request-Channel"); !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(id) {
+		t.Errorf("channel %q", id)
+	}
+}
+
+func TestSplunkRefusal(t *testing.T) {
+	c := newCollector(t)
+	sink, err := Open("splunk", source(map[string]string{"splunk-url": c.URL, "splunk-token": "x"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close() //nolint:errcheck // idle connections
+	for _, a := range []struct {
+		status int
+		answer string
+		final  bool
+	}{
+		{http.StatusBadRequest, `{"text":"Invalid data format","code":6,"invalid-event-number":0}`, true},
+		{http.StatusBadRequest, `{"text":"Event field cannot be blank","code":13}`, true},
+		{http.StatusRequestEntityTooLarge, "", true},
+		{http.StatusBadRequest, `{"text":"Incorrect index","code":7}`, false},
+		{http.StatusBadRequest, "what?", false},
+		{http.StatusForbidden, `{"text":"Invalid token","code":4}`, false},
+		{http.StatusServiceUnavailable, `{"text":"Server is busy","code":9}`, false},
+	} {
+		c.mu.Lock()
+		c.status, c.answer = a.status, a.answer
+		c.mu.Unlock()
+		if n, err := sink.Send(t.Context(), lines); n != 0 || err == nil || refuses(err) != a.final {
+			t.Errorf("%d %s: %d %v", a.status, a.answer, n, err)
+		}
+	}
+}
+
+func TestSplunkGzipLevel(t *testing.T) {
+	c := newCollector(t)
+	long := []Line{{Text: bytes.Repeat([]byte("abcdefgh"), 1000)}}
+	for _, level := range []string{"0", "9"} {
+		sink, err := Open("splunk", source(map[string]string{"splunk-url": c.URL, "splunk-token": "x", "splunk-gzip": "true", "splunk-gzip-level": level}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := sink.Send(t.Context(), long); err != nil || n != 1 {
+			t.Fatal(n, err)
+		}
+		if err := sink.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if stored, packed := len(c.bodies[0]), len(c.bodies[1]); stored < 8000 || packed > 1000 {
+		t.Errorf("level 0: %d bytes, level 9: %d", stored, packed)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	for _, c := range []struct {
 		driver  string
@@ -472,6 +613,12 @@ func TestValidate(t *testing.T) {
 		{"gelf", map[string]string{"gelf-address": "tcp://x:1", "gelf-compression-type": "gzip"}, "only supported on UDP"},
 		{"fluentd", map[string]string{"fluentd-address": "ftp://x"}, "unsupported scheme"},
 		{"fluentd", map[string]string{"fluentd-request-ack": "what"}, "fluentd-request-ack"},
+		{"syslog", map[string]string{"syslog-facility": "3xyz"}, "invalid syslog facility: 3xyz"},
+		{"syslog", map[string]string{"syslog-facility": "24"}, "invalid syslog facility"},
+		{"gelf", map[string]string{"gelf-address": "udp://x:1", "gelf-compression-level": "10"}, "invalid compression level"},
+		{"splunk", map[string]string{"splunk-url": "https://x:1", "splunk-token": "x", "splunk-gzip-level": "10"}, "not supported level '10' for splunk-gzip-level"},
+		{"splunk", map[string]string{"splunk-url": "https://x:1", "splunk-token": "x", "splunk-verify-connection": "what"}, "splunk-verify-connection"},
+		{"splunk", map[string]string{"splunk-url": "https://x:1", "splunk-token": "x", "splunk-index-acknowledgment": "what"}, "splunk-index-acknowledgment"},
 		{"splunk", nil, "splunk-url"},
 		{"splunk", map[string]string{"splunk-url": "https://x:1"}, "splunk-token is expected"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,10 +33,13 @@ type splunk struct {
 	token  string
 	client *http.Client
 	gzip   bool
+	level  int            // of compression
+	ack    string         // names us to servers with indexer acknowledgement; "": they have none
 	event  map[string]any // what all events have in common
 	format string
 	tag    string
 	attrs  map[string]string
+	prefix string // of lines in the raw format
 }
 
 const collectorPath = "/services/collector/event/1.0"
@@ -60,7 +65,7 @@ func newSplunk(s Source) (Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.gzip, err = parseFlag(o, "splunk-gzip"); err != nil {
+	if err := p.transport(o); err != nil {
 		return nil, err
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -75,6 +80,7 @@ func newSplunk(s Source) (Sink, error) {
 	if p.tag, err = s.tag(defaultTag); err != nil {
 		return nil, err
 	}
+	p.prefix = rawPrefix(p.tag, p.attrs)
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, err
@@ -88,14 +94,62 @@ func newSplunk(s Source) (Sink, error) {
 	return p, nil
 }
 
+// transport reads the options that say how batches travel.
+func (p *splunk) transport(o map[string]string) (err error) {
+	if p.gzip, err = parseFlag(o, "splunk-gzip"); err != nil {
+		return err
+	}
+	p.level = gzip.DefaultCompression
+	if v, ok := o["splunk-gzip-level"]; ok {
+		if p.level, ok = parseLevel(v); !ok {
+			return errs.New(errs.InvalidArgument, "not supported level '%s' for splunk-gzip-level (supported values between -1 and 9)", v)
+		}
+	}
+	ack, err := parseFlag(o, "splunk-index-acknowledgment")
+	if err != nil {
+		return err
+	}
+	if ack {
+		p.ack = newChannel()
+	}
+	_, err = parseFlag(o, "splunk-verify-connection")
+	return err
+}
+
+// newChannel is a random UUID (RFC 9562, version 4).
+func newChannel() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// rawPrefix is the tag and the attributes, each with a space behind it.
+func rawPrefix(tag string, attrs map[string]string) string {
+	var b strings.Builder
+	if tag != "" {
+		b.WriteString(tag + " ")
+	}
+	for _, k := range slices.Sorted(maps.Keys(attrs)) {
+		b.WriteString(k + "=" + attrs[k] + " ")
+	}
+	return b.String()
+}
+
 func (p *splunk) Send(ctx context.Context, lines []Line) (int, error) {
 	var body bytes.Buffer
 	for i := range lines {
+		if p.format == "raw" && len(bytes.TrimSpace(lines[i].Text)) == 0 {
+			continue // the collector takes no blank events
+		}
 		data, err := json.Marshal(p.encode(&lines[i]))
 		if err != nil {
 			return 0, err
 		}
 		body.Write(data)
+	}
+	if body.Len() == 0 {
+		return len(lines), nil
 	}
 	if err := p.post(ctx, body.Bytes()); err != nil {
 		return 0, err
@@ -108,7 +162,7 @@ func (p *splunk) encode(l *Line) map[string]any {
 	m["time"] = fmt.Sprintf("%.6f", float64(l.Time.UnixMicro())/float64(time.Second/time.Microsecond))
 	text := strings.ToValidUTF8(string(l.Text), "\uFFFD")
 	if p.format == "raw" {
-		m["event"] = strings.TrimPrefix(p.tag+" "+text, " ")
+		m["event"] = p.prefix + text
 		return m
 	}
 	source := "stdout"
@@ -130,11 +184,14 @@ func (p *splunk) post(ctx context.Context, body []byte) error {
 	encoding := ""
 	if p.gzip {
 		var b bytes.Buffer
-		z := gzip.NewWriter(&b)
-		if _, err := z.Write(body); err != nil {
-			return err
+		z, err := gzip.NewWriterLevel(&b, p.level)
+		if err == nil {
+			_, err = z.Write(body)
 		}
-		if err := z.Close(); err != nil {
+		if err == nil {
+			err = z.Close()
+		}
+		if err != nil {
 			return err
 		}
 		body, encoding = b.Bytes(), "gzip"
@@ -147,16 +204,37 @@ func (p *splunk) post(ctx context.Context, body []byte) error {
 	if encoding != "" {
 		req.Header.Set("Content-Encoding", encoding)
 	}
+	if p.ack != "" {
+		req.Header.Set("X-Splunk-Request-Channel", p.ack)
+	}
 	resp, err := p.client.Do(req)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // for the message only
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("splunk: %s: %s", resp.Status, answer)
+	switch {
+	case resp.StatusCode == http.StatusOK:
+		return nil
+	case refusesEvents(resp.StatusCode, answer):
+		return fmt.Errorf("splunk: %s: %s: %w", resp.Status, answer, errRefused)
 	}
-	return nil
+	return fmt.Errorf("splunk: %s: %s", resp.Status, answer)
+}
+
+// refusesEvents tells whether an answer is about the events. All others (token,
+// index, a server that is busy) are for somebody to mend, and lines wait for that.
+func refusesEvents(status int, answer []byte) bool {
+	if status == http.StatusRequestEntityTooLarge {
+		return true
+	}
+	var reason struct{ Code int }
+	if status != http.StatusBadRequest || json.Unmarshal(answer, &reason) != nil {
+		return false
+	}
+	// No data, invalid data format, event missing, event blank: the collector's
+	// codes, see "HTTP Event Collector error codes" in Splunk's documentation.
+	return slices.Contains([]int{5, 6, 12, 13}, reason.Code)
 }
 
 func (p *splunk) Close() error {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/docker/go-connections/tlsconfig"
@@ -58,7 +59,8 @@ func newSyslog(s Source) (Sink, error) {
 	if f := o["syslog-facility"]; f != "" {
 		n, ok := facilities[f]
 		if !ok {
-			if _, err := fmt.Sscanf(f, "%d", &n); err != nil || n < 0 || n > 23 {
+			var err error
+			if n, err = strconv.Atoi(f); err != nil || n < 0 || n > 23 {
 				return nil, errs.New(errs.InvalidArgument, "invalid syslog facility: %s", f)
 			}
 		}
