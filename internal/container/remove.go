@@ -83,6 +83,7 @@ func (s *Service) remove(ctx context.Context, c *ctr, volumes bool) error {
 		c.mu.Unlock()
 		return errs.New(errs.Internal, "unable to remove filesystem for %s: %w", r.ID, err)
 	}
+	c.endShipping()
 	if err := s.store.remove(r.ID); err != nil {
 		return err
 	}

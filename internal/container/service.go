@@ -111,7 +111,7 @@ type ctr struct {
 	gone    chan struct{} // closed on removal
 	parked  wire.FDs      // the streams of the current run, should the supervisor die
 	noStdin bool          // its stdin is closed
-	shipped chan struct{} // closed when the log of the latest run has been sent; nil if it is not sent
+	shipped *shipping     // of the latest run; nil if its log is not sent
 	stats   statSample
 	meter   *meter            // while somebody asks for statistics
 	health  *container.Health // of the current or last run; nil without a check

@@ -22,7 +22,10 @@ type Job struct {
 	Position string          // of the file that says how far the sending has come
 	Done     <-chan struct{} // closed when nothing more will be written; nil: nothing will
 	Sink     Sink
-	Log      *slog.Logger
+	// Stalled, with room for one, holds something while the server takes no lines;
+	// nil: nobody wants to know.
+	Stalled chan struct{}
+	Log     *slog.Logger
 }
 
 // Pace of the sending.
@@ -174,6 +177,10 @@ func (s *shipping) deliver(ctx context.Context, batch []Line) error {
 		if !told {
 			s.Log.Warn("log server does not take lines, they wait in the log's file", "log", s.Path, "error", err)
 			told = true
+			select {
+			case s.Stalled <- struct{}{}:
+			default: // it holds something, or nobody wants to know
+			}
 		}
 		t := time.NewTimer(wait)
 		select {
@@ -185,6 +192,10 @@ func (s *shipping) deliver(ctx context.Context, batch []Line) error {
 		wait = min(2*wait, lastBackoff)
 	}
 	if told {
+		select {
+		case <-s.Stalled:
+		default:
+		}
 		s.Log.Info("log server takes lines again", "log", s.Path)
 	}
 	if refused > 1 {

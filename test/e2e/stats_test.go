@@ -29,7 +29,8 @@ func TestStatsAreHonest(t *testing.T) {
 		for _, n := range []string{name, guest} {
 			matches(t, "network", c.ok("stats", "--no-stream", "--format", "{{.NetIO}}", n), `^[1-9][\d.]*k?B / [1-9][\d.]*k?B$`)
 		}
-		equal(t, "a stopped container", c.ok("kill", guest)+c.ok("stats", "--no-stream", "--format", " {{.PIDs}}", guest), guest+" 0")
+		c.ok("kill", guest)
+		equal(t, "a stopped container", c.ok("stats", "--no-stream", "--format", "{{.PIDs}}", guest), "0")
 	})
 }
 
