@@ -32,7 +32,7 @@ var edges = map[string]string{
 	"cmd/gantry-runtime": "oci/boot pidone runtimecli supervisor",
 
 	// Only the composition root knows every domain.
-	"daemon": "atomicfile cleanup config container engine errs event httpapi image network registry supervisor/client version volume",
+	"daemon": "atomicfile cleanup config container engine errs event httpapi image linux/ns network registry supervisor/client version volume",
 
 	// The CLI is an API client like any other: nothing of the engine is in it.
 	"cli":       "atomicfile client errs reference version",

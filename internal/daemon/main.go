@@ -15,6 +15,7 @@ import (
 	"github.com/gantry-run/gantry/internal/cleanup"
 	"github.com/gantry-run/gantry/internal/config"
 	"github.com/gantry-run/gantry/internal/image"
+	"github.com/gantry-run/gantry/internal/linux/ns"
 )
 
 // Main runs the daemon until SIGTERM or SIGINT. args are the command line, for
@@ -27,6 +28,9 @@ func Main(cfg config.Config, args []string) (err error) {
 	}
 	if err := processWide(cfg, log); err != nil {
 		return err
+	}
+	if err := ns.CoarseTimers(); err != nil {
+		log.Warn("timers stay fine", "error", err)
 	}
 	var undo cleanup.Stack
 	defer func() { err = errors.Join(err, undo.Run()) }()

@@ -34,7 +34,7 @@ func (c *Container) Exec(ctx context.Context, o ExecOptions) (_ *Process, err er
 			err = errors.Join(err, undo.Run())
 		}
 	}()
-	s, err := c.spawnExec(o, p, filter)
+	s, err := c.spawnExec(o, p, filter, false)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func (c *Container) cpusFor(p *specs.Process) (plan.Affinity, error) {
 	return plan.BuildAffinity(c.state.ExecCPUs)
 }
 
-func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Program) (*spawned, error) {
+func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Program, repeat bool) (*spawned, error) {
 	pid, start := c.process()
 	pidfd, err := ns.Open(pid, start)
 	if errors.Is(err, unix.ESRCH) {
@@ -191,7 +191,7 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 		if hasCgroupNS {
 			p.FDs.CgroupNS = files[1]
 		}
-		t := &threadBirth{plan: p, pidNS: -1, listener: -1}
+		t := &threadBirth{plan: p, pidNS: -1, listener: -1, repeat: repeat}
 		if kinds&unix.CLONE_NEWPID != 0 {
 			t.pidNS = files[2]
 		}

@@ -158,7 +158,7 @@ func TestExecIsBornSmall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := c.spawnExec(ExecOptions{Process: &specs.Process{}}, p, filter)
+	s, err := c.spawnExec(ExecOptions{Process: &specs.Process{}}, p, filter, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ type threadBirth struct {
 	pidNS    int                        // the one of others among them that the child joins, -1: none
 	listener int                        // where the child waits for Start, -1: it does not
 	keep     bool                       // see CreateOptions.KeepMounts
+	repeat   bool                       // see boot.Thread
 }
 
 func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
@@ -47,7 +48,7 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 	var ground boot.Ground
 	group := -1
 	job := &boot.Thread{
-		Sock: b.sockFD(), PidNS: t.pidNS, Listener: t.listener, KeepMounts: t.keep, NewPID: b.clone&unix.CLONE_NEWPID != 0,
+		Sock: b.sockFD(), PidNS: t.pidNS, Listener: t.listener, KeepMounts: t.keep, Repeat: t.repeat, NewPID: b.clone&unix.CLONE_NEWPID != 0,
 		Ready: func() (boot.Ground, error) {
 			g, err := t.ready()
 			if err == nil {
@@ -81,7 +82,7 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 		return j, nil
 	})
 	job.Close()
-	if err == nil && job.Forks(ground) {
+	if err == nil && job.Forks(ground) && !t.repeat {
 		err = s.succeed()
 	}
 	if err != nil {

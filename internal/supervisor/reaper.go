@@ -59,14 +59,17 @@ func (r *reaper) add(pid int, pidfd *os.File, onExit func(status)) error {
 	return nil
 }
 
-// killGroup kills the process group of a child that leads it, unless the child
-// has been reaped: then its number may be another's.
-func (r *reaper) killGroup(pid int) {
+// kill kills a child, and killGroup the process group of one that leads it, unless
+// the child has been reaped: then its number may be another's.
+func (r *reaper) kill(pid int)      { r.signal(pid, pid) }
+func (r *reaper) killGroup(pid int) { r.signal(pid, -pid) }
+
+func (r *reaper) signal(child, target int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.procs {
-		if c.pid == pid {
-			_ = unix.Kill(-pid, unix.SIGKILL) // it cannot be denied, and what has ended is what is wanted
+		if c.pid == child {
+			_ = unix.Kill(target, unix.SIGKILL) // it cannot be denied, and what has ended is what is wanted
 			return
 		}
 	}

@@ -56,6 +56,7 @@ const (
 	FrameError    = 'E' // from init: Failure as JSON; init exits
 	FrameErrno    = 'X' // from init: a system call failed, see DecodeErrno; init exits
 	FrameBorn     = 'B' // from a process that joined a PID namespace: the pid of its child, which is init
+	FrameOutput   = 'O' // from a process that repeats: what the child that it is about to fork writes
 )
 
 // Failure is an error on its way to the parent.

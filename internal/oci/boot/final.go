@@ -91,7 +91,9 @@ func (b *initializer) addFinal(s script) error {
 		s.say(b.sock, FrameLimits)
 		s.await(b.sock, s.Slot())
 	}
-	s.say(b.sock, FrameReady)
+	if b.thread == nil || !b.thread.Repeat { // which has told of the process already
+		s.say(b.sock, FrameReady)
+	}
 	// With no_new_privs anybody may load a filter. Without, it takes
 	// CAP_SYS_ADMIN, so the one call that gives up the capabilities comes after
 	// the filter, which must allow it.

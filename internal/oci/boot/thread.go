@@ -77,6 +77,7 @@ type Thread struct {
 	NewPID   bool // the process is born into a new PID namespace
 	PidNS    int  // the PID namespace to join, -1: none
 	Listener int  // where Start will call, -1: the program runs at once
+	Repeat   bool // the process forks whenever it is told to, see addRepeat; with PidNS only
 	Warn     func(string)
 
 	// KeepMounts asks for Mounts.
@@ -221,10 +222,18 @@ func (b *initializer) script(g Ground) (*bare.Program, error) {
 	s.prctl("set dumpable", unix.PR_SET_DUMPABLE, 0)
 	// What the creator itself has inherited goes before anybody inside can see it.
 	foreign := s.call("close inherited descriptors", unix.SYS_CLOSE_RANGE, bare.Int(0), bare.Int(^uint32(0)), bare.Int(0))
-	if err := b.addBirth(s, g); err != nil {
-		return nil, err
+	place := func() error { return nil }
+	if t.Repeat {
+		var err error
+		if place, err = b.addRepeat(s, g); err != nil {
+			return nil, err
+		}
+	} else {
+		if err := b.addBirth(s, g); err != nil {
+			return nil, err
+		}
+		s.await(b.sock, s.Slot())
 	}
-	s.await(b.sock, s.Slot())
 	s.call("start session", unix.SYS_SETSID)
 	if err := b.addLate(s); err != nil {
 		return nil, err
@@ -248,7 +257,7 @@ func (b *initializer) script(g Ground) (*bare.Program, error) {
 		return nil, err
 	}
 	foreign.Set(0, bare.Int(len(t.Files)+1)) // the script's own file is the last
-	return s.Program, nil
+	return s.Program, place()
 }
 
 // Forks tells whether the process forks and ends, so that its child is what
@@ -291,10 +300,14 @@ func (b *initializer) addBirth(s script, g Ground) error {
 			s.call("close cgroup", unix.SYS_CLOSE, bare.Int(handle))
 		}
 	}
-	// After the fork: a container that is at its limit of processes must be one
-	// that somebody can look into.
+	return b.addTasks(s, g)
+}
+
+// addTasks adds the joining of v1 cgroups. It comes after the fork: a container
+// that is at its limit of processes must be one that somebody can look into.
+func (b *initializer) addTasks(s script, g Ground) error {
 	for _, h := range g.Tasks {
-		number, err := t.lend(h)
+		number, err := b.thread.lend(h)
 		if err != nil {
 			return err
 		}
