@@ -26,6 +26,10 @@ type Options struct {
 // escaped, with attributes. What is longer is no entry of ours.
 const maxEntry = 4 << 20
 
+// clockLag is more than a file's time can be behind that of its last entry: the
+// kernel stamps files with a clock that advances by ticks.
+const clockLag = time.Second
+
 // Read gives the entries of the log at path to emit, oldest first. It ends with
 // emit's error, with ctx's (when following: with nil if ctx is cancelled), or
 // with nil at the end: of the log, of the time selected by Until, or with Done.
@@ -100,7 +104,7 @@ type reader struct {
 
 // whole gives the entries of a file that does not grow any more.
 func (r *reader) whole(l *logFile) error {
-	if r.opts.Tail < 0 && l.mtime.Before(r.opts.Since) {
+	if r.opts.Tail < 0 && l.mtime.Add(clockLag).Before(r.opts.Since) {
 		return nil // its last entry is older than that
 	}
 	src, err := l.content()

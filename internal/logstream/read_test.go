@@ -3,6 +3,7 @@ package logstream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -240,5 +241,23 @@ func BenchmarkRead(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestSinceTheLastMoment: a file's own time lags behind that of its entries.
+func TestSinceTheLastMoment(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	w, err := jsonfile.New(path, 0, 1, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now()
+	if err := errors.Join(w.Write("stdout", []byte("last\n"), at, false), w.Close(), os.Chtimes(path, at, at.Add(-4*time.Millisecond))); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	err = Read(t.Context(), path, Options{Since: at, Tail: -1}, func(*Entry) error { n++; return nil })
+	if err != nil || n != 1 {
+		t.Errorf("%d entries, %v", n, err)
 	}
 }
