@@ -1,0 +1,75 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestEventsHaveNoGap: clients that come at any moment, while much is going on,
+// see all that has happened since a time, and go on with what happens, once each
+// and in order.
+func TestEventsHaveNoGap(t *testing.T) {
+	needEngine(t, gantryEngine) // Docker keeps 256 events, of all tests
+	t.Parallel()
+	c := one(t, world.engine)
+	const publishers, each, readers = 3, 6, 6
+	label := c.container()
+	begin := time.Now()
+	end := begin.Add(12 * time.Second)
+	var work sync.WaitGroup
+	for range publishers {
+		work.Go(func() {
+			for range each {
+				name := c.container()
+				for _, args := range [][]string{{"create", "--name", name, "--label", "test=" + label, "busybox"}, {"rm", name}} {
+					if r := c.do(args...); r.code != 0 {
+						t.Errorf("%q: %s", args, r.stderr)
+					}
+				}
+			}
+		})
+	}
+	filters := url.QueryEscape(fmt.Sprintf(`{"label":{"test=%s":true},"event":{"create":true,"destroy":true}}`, label))
+	for i := range readers {
+		work.Go(func() {
+			time.Sleep(time.Duration(i) * 100 * time.Millisecond)
+			out, err := c.e.get(t.Context(), fmt.Sprintf("/events?since=%d.%09d&until=%d&filters=%s", begin.Unix(), begin.Nanosecond(), end.Unix(), filters))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			seen := map[string]string{}
+			for d := json.NewDecoder(bytes.NewReader(out)); ; {
+				var e struct {
+					Action string
+					Actor  struct{ ID string }
+				}
+				if err := d.Decode(&e); err == io.EOF {
+					break
+				} else if err != nil {
+					t.Error(err)
+					return
+				}
+				seen[e.Actor.ID] += e.Action + " "
+			}
+			if len(seen) != publishers*each {
+				t.Errorf("reader %d has seen %d containers, want %d", i, len(seen), publishers*each)
+			}
+			for id, got := range seen {
+				if got != "create destroy " {
+					t.Errorf("reader %d: events of %s: %s", i, id, got)
+				}
+			}
+		})
+	}
+	work.Wait()
+	if time.Now().Before(end.Truncate(time.Second)) {
+		t.Error("a stream ended before its time")
+	}
+}
