@@ -39,6 +39,13 @@ func startDaemon(dir, name, program, client string, number int) (_ *daemon, err 
 	if err := os.WriteFile(filepath.Join(d.dir, "daemon.json"), []byte("{}\n"), 0o644); err != nil {
 		return nil, err
 	}
+	// As /run is.
+	if err := os.Mkdir(d.execRoot(), 0o755); err != nil {
+		return nil, err
+	}
+	if err := syscall.Mount("tmpfs", d.execRoot(), "tmpfs", 0, "mode=755"); err != nil {
+		return nil, fmt.Errorf("mount tmpfs for %s: %w", name, err)
+	}
 	sock := filepath.Join(d.dir, "engine.sock")
 	d.env = append(os.Environ(), "DOCKER_HOST=unix://"+sock, "DOCKER_CONFIG="+d.dir)
 	log, err := os.Create(filepath.Join(d.dir, "log"))
@@ -46,7 +53,7 @@ func startDaemon(dir, name, program, client string, number int) (_ *daemon, err 
 		return nil, err
 	}
 	defer log.Close() //nolint:errcheck // the daemon has its own descriptor
-	d.cmd = exec.Command(program, "--data-root", filepath.Join(d.dir, "data"), "--exec-root", filepath.Join(d.dir, "exec"),
+	d.cmd = exec.Command(program, "--data-root", filepath.Join(d.dir, "data"), "--exec-root", d.execRoot(),
 		"-H", "unix://"+sock, "--pidfile", filepath.Join(d.dir, "pid"), "--config-file", filepath.Join(d.dir, "daemon.json"),
 		"--bip", fmt.Sprintf("10.%d.0.1/16", 200+number), "--cgroup-parent", d.cgroup)
 	d.cmd.Stdout, d.cmd.Stderr = log, log
@@ -75,6 +82,8 @@ func startDaemon(dir, name, program, client string, number int) (_ *daemon, err 
 	d.ready = time.Since(begin)
 	return d, d.load()
 }
+
+func (d *daemon) execRoot() string { return filepath.Join(d.dir, "exec") }
 
 // get calls the API.
 func (d *daemon) get(ctx context.Context, path string) (*http.Response, error) {
@@ -149,7 +158,7 @@ func (d *daemon) stop() error {
 	}
 	_ = exec.Command("ip", "link", "del", "docker0").Run() // dockerd leaves it; the namespace ends with us anyhow
 	removeCgroups(d.cgroup)
-	return err
+	return errors.Join(err, syscall.Unmount(d.execRoot(), syscall.MNT_DETACH)) // dockerd leaves mounts in it
 }
 
 // removeCgroups removes a cgroup and what is below it from every hierarchy.
