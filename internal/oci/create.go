@@ -69,7 +69,7 @@ func (r *Runtime) create(ctx context.Context, id string, o CreateOptions, wait b
 			err = errors.Join(err, undo.Run())
 		}
 	}()
-	if err := c.claim(job.cgroupsPath(), &undo); err != nil {
+	if err := c.claim(&undo); err != nil {
 		return nil, nil, err
 	}
 	p, err := c.launch(ctx, job, &undo)
@@ -147,7 +147,11 @@ func LoadSpec(bundle string) (*specs.Spec, error) {
 
 // newContainer makes the record; nothing exists yet.
 func (r *Runtime) newContainer(id string, job *creation) (*Container, error) {
-	group, err := cgroup.Locate(job.cgroupsPath(), id)
+	locate := cgroup.Locate
+	if r.systemdCgroup {
+		locate = cgroup.LocateScope
+	}
+	group, err := locate(job.cgroupsPath(), id)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +186,7 @@ func (r *Runtime) newContainer(id string, job *creation) (*Container, error) {
 
 // claim takes the id, which only one can, and records where the cgroup will be:
 // that is all there is to clean up until the full record is written.
-func (c *Container) claim(cgroupsPath string, undo *cleanup.Stack) error {
+func (c *Container) claim(undo *cleanup.Stack) error {
 	err := os.Mkdir(c.dir, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = os.MkdirAll(filepath.Dir(c.dir), 0o700); err == nil {
@@ -196,7 +200,11 @@ func (c *Container) claim(cgroupsPath string, undo *cleanup.Stack) error {
 		return fmt.Errorf("create container state: %w", err)
 	}
 	undo.Push(func(context.Context) error { return os.RemoveAll(c.dir) })
-	if err := os.WriteFile(c.file(intentFile), []byte(cgroupsPath), 0o600); err != nil {
+	intent, err := json.Marshal(c.state.Cgroup)
+	if err == nil {
+		err = os.WriteFile(c.file(intentFile), intent, 0o600)
+	}
+	if err != nil {
 		return fmt.Errorf("create container state: %w", err)
 	}
 	return nil
@@ -223,18 +231,19 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	if n := limits.PidsLimit; n != nil && *n > 0 && *n < tightPids {
 		c.state.LatePids, limits.PidsLimit, job.plan.WaitLimits = n, nil, true
 	}
+	job.plan.WaitLimits = job.plan.WaitLimits || group.Scope != nil
 	// The cgroup and the filter are made while a thread makes the mounts.
-	undo.Push(group.Remove)
-	ready := async(func() (g groundwork, err error) {
-		if g.door, err = c.setUpGroup(limits, devices); err != nil {
-			return g, err
-		}
-		g.filter, err = c.compileSeccomp(job.spec)
-		return g, err
-	})
+	if group.Scope == nil {
+		undo.Push(group.Remove)
+	}
+	ready := async(func() (groundwork, error) { return c.layGround(job.spec, limits, devices) })
 	s, err := c.spawnInit(job, ready)
 	ground, _ := ready() // its error is that of spawnInit
 	defer ground.door.Close()
+	defer ground.hold.Release()
+	if ground.hold != nil { // else there is no scope, or it is another container's
+		undo.Push(group.Remove)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -257,7 +266,10 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 			return nil, err
 		}
 	}
-	s.limits = c.setLateLimits
+	s.limits = func() error {
+		ground.hold.Release() // init has entered, and shall see nobody else
+		return c.setLateLimits()
+	}
 	s.hooks = func() error { return c.runtimeHooks(job.spec.Hooks) }
 	s.notify = c.notifier(specs.StateCreating)
 	if err := s.handshake(ctx, job.plan, ground.filter, job.wait); err != nil {
@@ -269,6 +281,7 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 // groundwork is what init needs besides its mounts.
 type groundwork struct {
 	door   *cgroup.Door
+	hold   *cgroup.Placeholder // keeps a new scope until init has entered, nil: none is needed
 	filter *seccomp.Program
 }
 
@@ -289,26 +302,55 @@ func async[T any](f func() (T, error)) func() (T, error) {
 
 // permitGroup makes do with the cgroups that this user may make.
 func (c *Container) permitGroup(limits *cgroups.Resources) (err error) {
-	if c.rt.rootless() {
+	if c.rt.rootless() && c.state.Cgroup.Scope == nil {
 		c.state.Cgroup, err = c.state.Cgroup.Permitted(limits)
 	}
 	return err
 }
 
-// setUpGroup makes the cgroup and opens it for init to enter.
-func (c *Container) setUpGroup(limits *cgroups.Resources, devices []cgroup.DeviceRule) (*cgroup.Door, error) {
+// layGround makes the cgroup, opens it for init to enter, and compiles the
+// filter. What it gives with an error is the caller's to close all the same.
+func (c *Container) layGround(spec *specs.Spec, limits *cgroups.Resources, devices []cgroup.DeviceRule) (g groundwork, err error) {
 	group := c.state.Cgroup
-	if err := group.Create(limits); err != nil {
+	if group.Scope != nil {
+		g.hold, err = c.startScope(spec.Annotations, limits, devices)
+	} else {
+		err = c.setUpGroup(limits, devices)
+	}
+	if err != nil {
+		return g, err
+	}
+	if g.door, err = group.Open(""); err != nil {
+		return g, err
+	}
+	g.filter, err = c.compileSeccomp(spec)
+	return g, err
+}
+
+func (c *Container) startScope(annotations map[string]string, limits *cgroups.Resources, devices []cgroup.DeviceRule) (*cgroup.Placeholder, error) {
+	properties, err := cgroup.AnnotatedProperties(annotations)
+	if err != nil {
 		return nil, err
 	}
+	if c.rt.rootless() {
+		devices = nil // not this user's to limit, see setUpGroup
+	}
+	return c.state.Cgroup.StartScope(limits, devices, properties)
+}
+
+func (c *Container) setUpGroup(limits *cgroups.Resources, devices []cgroup.DeviceRule) error {
+	group := c.state.Cgroup
+	if err := group.Create(limits); err != nil {
+		return err
+	}
 	if err := group.Set(limits); err != nil {
-		return nil, err
+		return err
 	}
 	// Without it, a user namespace keeps devices away: nobody can make them there.
 	if err := group.AllowDevices(devices); err != nil && !c.rt.rootless() {
-		return nil, err
+		return err
 	}
-	return group.Open("")
+	return nil
 }
 
 // tightPids is a limit of processes that init's own threads could exceed. Such a

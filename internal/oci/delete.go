@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -118,10 +119,10 @@ func (r *Runtime) Delete(ctx context.Context, id string, force bool) error {
 func (r *Runtime) deleteUnfinished(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 	defer cancel()
-	path, err := os.ReadFile(filepath.Join(r.dir(id), intentFile))
-	if err == nil {
-		group, err := cgroup.Locate(string(path), id)
-		if err != nil {
+	intent, err := os.ReadFile(filepath.Join(r.dir(id), intentFile))
+	if err == nil && len(intent) > 0 { // while it is empty nothing else has been made
+		var group cgroup.Group
+		if err := json.Unmarshal(intent, &group); err != nil {
 			return err
 		}
 		if pids, err := group.Pids(); err != nil {
@@ -134,7 +135,8 @@ func (r *Runtime) deleteUnfinished(ctx context.Context, id string) error {
 		if err := group.Remove(ctx); err != nil {
 			return err
 		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return os.RemoveAll(r.dir(id))

@@ -195,7 +195,7 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 		if kinds&unix.CLONE_NEWPID != 0 {
 			t.pidNS = files[2]
 		}
-		t.ready = func() (groundwork, error) { return groundwork{b.door, filter}, nil }
+		t.ready = func() (groundwork, error) { return groundwork{door: b.door, filter: filter}, nil }
 		t.enter = func() error { return joinOf(pidfd, kinds&threadNamespaces&^unix.CLONE_NEWPID) }
 		return c.besideIfBusy(o, b, pid, func() (*spawned, error) { return b.spawnOnThread(t) })
 	}

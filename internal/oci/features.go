@@ -15,7 +15,7 @@ import (
 
 // Features says what this runtime can do, whatever the machine can.
 func Features() *features.Features {
-	yes, no := true, false
+	yes := true
 	var namespaces []string
 	for _, kind := range ns.Kinds {
 		namespaces = append(namespaces, kind.Name)
@@ -28,7 +28,7 @@ func Features() *features.Features {
 		MountOptions: mount.OptionNames(),
 		Linux: &features.Linux{
 			Namespaces: namespaces, Capabilities: capability.Names(),
-			Cgroup:   &features.Cgroup{V1: &yes, V2: &yes, Systemd: &no, SystemdUser: &no, Rdma: &yes},
+			Cgroup:   &features.Cgroup{V1: &yes, V2: &yes, Systemd: &yes, SystemdUser: &yes, Rdma: &yes},
 			Seccomp:  seccompFeatures(),
 			Apparmor: &features.Apparmor{Enabled: &yes}, Selinux: &features.Selinux{Enabled: &yes},
 			IntelRdt:     &features.IntelRdt{Enabled: &yes, Schemata: &yes, Monitoring: &yes},

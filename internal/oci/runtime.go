@@ -29,9 +29,6 @@ func New(o Options) (*Runtime, error) {
 	if !filepath.IsAbs(o.Root) {
 		return nil, errs.New(errs.InvalidArgument, "runtime root %q is not absolute", o.Root)
 	}
-	if o.SystemdCgroup {
-		return nil, errs.New(errs.Unsupported, "the systemd cgroup driver is not supported; use cgroupfs")
-	}
 	log := o.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)

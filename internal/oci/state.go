@@ -24,7 +24,7 @@ import (
 
 // The files in a container's directory.
 const (
-	intentFile  = "cgroup"      // the specification's cgroup path, before anything is made
+	intentFile  = "cgroup.json" // the cgroup.Group, before anything is made
 	stateFile   = "state.json"  // record
 	seccompFile = "seccomp.bpf" // the compiled filter, for exec
 	startSocket = "start.sock"  // init listens here; there until start has succeeded

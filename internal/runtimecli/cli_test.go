@@ -243,7 +243,7 @@ func TestErrorsAndLog(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"frobnicate"}, {"run"}, {"run", "a", "b"}, {"--log-format", "xml", "list"}, {"run", "--bundle", "/no/such", "a"}, {"state", "a"},
-		{"kill", "a", "SIGNOPE"}, {"list", "--format", "xml"}, {"run", "--nope", "a"}, {"--systemd-cgroup", "list"}, {"exec", "a"},
+		{"kill", "a", "SIGNOPE"}, {"list", "--format", "xml"}, {"run", "--nope", "a"}, {"exec", "a"},
 		{"update", "--memory", "x", "a"}, {"events", "--interval", "0s", "a"}, {"run", "--preserve-fds", "300", "a"},
 	} {
 		if _, errs, code := f.cli(args...); code == 0 || errs == "" {

@@ -32,6 +32,8 @@ type Group struct {
 	V1 map[string]string `json:",omitempty"`
 	// Unified is the directory in the unified hierarchy; empty if the machine has none.
 	Unified string `json:",omitempty"`
+	// Scope is set if the group is made by systemd: see StartScope instead of Create.
+	Scope *Scope `json:",omitempty"`
 }
 
 // V2 tells whether the machine has the unified hierarchy only.

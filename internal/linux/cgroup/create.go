@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/opencontainers/cgroups"
 	cgroupv1 "github.com/opencontainers/cgroups/fs"
 	cgroupv2 "github.com/opencontainers/cgroups/fs2"
@@ -80,6 +81,19 @@ func inheritCpuset(dir, name string) (string, error) {
 // Set applies limits; fields with zero values stay as they are. Devices are
 // not among them, see AllowDevices.
 func (g Group) Set(r *cgroups.Resources) error {
+	if g.Scope == nil {
+		return g.write(r)
+	}
+	limits := *r
+	err := g.Scope.set(func(version int) ([]systemd.Property, error) { return limitProperties(&limits, g.V2(), version) })
+	if err != nil {
+		return err
+	}
+	return g.write(&limits)
+}
+
+// write writes limits to the group's files.
+func (g Group) write(r *cgroups.Resources) error {
 	limits := *r
 	limits.SkipDevices, limits.Devices = true, nil
 	var err error

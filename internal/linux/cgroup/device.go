@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
@@ -37,6 +38,21 @@ func (r DeviceRule) everything() bool {
 
 // AllowDevices limits the group to the devices that the rules allow.
 func (g Group) AllowDevices(rules []DeviceRule) error {
+	if g.Scope == nil || len(rules) == 0 {
+		return g.writeDevices(rules)
+	}
+	// Where systemd applies rules it denies everything for a moment.
+	return g.whileFrozen(func() error {
+		err := g.Scope.set(func(int) ([]systemd.Property, error) { return deviceProperties(rules), nil })
+		if err != nil {
+			return err
+		}
+		return g.writeDevices(rules)
+	})
+}
+
+// writeDevices applies the rules to the group itself.
+func (g Group) writeDevices(rules []DeviceRule) error {
 	if len(rules) == 0 {
 		return nil
 	}

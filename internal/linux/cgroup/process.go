@@ -119,6 +119,23 @@ func (g Group) Frozen() (bool, error) {
 	return strings.TrimSpace(string(data)) == "FROZEN", err
 }
 
+// whileFrozen runs f while no process of the group runs.
+func (g Group) whileFrozen(f func() error) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), systemdTimeout)
+	defer cancel()
+	frozen, err := g.Frozen()
+	if err != nil {
+		return err
+	}
+	if !frozen {
+		defer func() { err = errors.Join(err, g.Thaw(ctx)) }() // also what could not be frozen in time
+		if err := g.Freeze(ctx); err != nil {
+			return err
+		}
+	}
+	return f()
+}
+
 // SignalAll sends sig to every process of the group. SIGKILL reaches even what
 // forks meanwhile.
 func (g Group) SignalAll(ctx context.Context, sig unix.Signal) error {

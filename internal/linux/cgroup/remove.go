@@ -24,13 +24,19 @@ func (g Group) Remove(ctx context.Context) error {
 			return fmt.Errorf("remove cgroup: %w", err)
 		}
 	}
-	var all error
+	var all, stopped error
+	if g.Scope != nil {
+		stopped = g.Scope.stop(ctx)
+	}
 	for _, dir := range g.dirs() {
 		if err := removeTree(ctx, dir); err != nil {
 			all = errors.Join(all, fmt.Errorf("remove cgroup: %w", err))
 		}
 	}
-	return all
+	if all != nil {
+		return errors.Join(stopped, all)
+	}
+	return nil // a unit without a group is forgotten by systemd itself
 }
 
 func gone(err error) bool {

@@ -1,0 +1,331 @@
+package cgroup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/dbus"
+	"github.com/godbus/dbus/v5"
+	"github.com/moby/sys/userns"
+	"github.com/opencontainers/cgroups"
+	libsystemd "github.com/opencontainers/cgroups/systemd"
+
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/ns"
+)
+
+// Scope is the unit under which systemd knows a group. systemd makes the group's
+// directories in the hierarchies that it uses, and writes the limits that it was
+// told whenever it likes: so it is told all that it has a property for. The
+// group below the unit is delegated; everything else is done by ourselves.
+type Scope struct {
+	Unit  string // "docker-ID.scope"
+	Slice string // the unit above it
+	User  bool   `json:",omitempty"` // known to the user's systemd, not to the machine's
+}
+
+// systemdTimeout bounds how long systemd may take for one thing.
+const systemdTimeout = 30 * time.Second
+
+// LocateScope tells where the group of a container is that systemd makes. path
+// is "slice:prefix:name", as runc has it, for the unit prefix-name.scope in the
+// slice; each part may be empty. Nothing is created.
+func LocateScope(path, id string) (Group, error) {
+	if info, err := os.Lstat("/run/systemd/system"); err != nil || !info.IsDir() {
+		return Group{}, errs.New(errs.Unsupported, "systemd not running on this host, cannot use systemd cgroups manager")
+	}
+	s, slice, err := parseScope(path, id)
+	if err != nil {
+		return Group{}, err
+	}
+	s.User = ns.Rootless()
+	above := "/"
+	if s.User {
+		if s.Slice == "" {
+			s.Slice, slice = "user.slice", "/user.slice"
+		}
+		if above, err = userManagerGroup(); err != nil {
+			return Group{}, err
+		}
+	} else if s.Slice == "" {
+		s.Slice, slice = "system.slice", "/system.slice"
+	}
+	g, err := Locate(filepath.Join(above, slice, s.Unit), "")
+	if s.User && !g.V2() && err == nil {
+		err = errs.New(errs.Unsupported, "cannot use rootless systemd cgroups manager on cgroup v1")
+	}
+	g.Scope = s
+	return g, err
+}
+
+// parseScope gives the unit and the path of its slice.
+func parseScope(path, id string) (*Scope, string, error) {
+	slice, prefix, name := "", "gantry", id
+	if path != "" {
+		parts := strings.Split(path, ":")
+		if len(parts) != 3 {
+			return nil, "", errs.New(errs.InvalidArgument, "expected cgroupsPath to be of format %q for systemd cgroups, got %q instead", "slice:prefix:name", path)
+		}
+		slice, prefix, name = parts[0], parts[1], parts[2]
+	}
+	s := &Scope{Unit: prefix + "-" + name + ".scope", Slice: slice}
+	if name == "" || strings.ContainsAny(s.Unit, "/\x00") {
+		return nil, "", errs.New(errs.InvalidArgument, "cgroupsPath %q does not name a systemd unit", path)
+	}
+	if slice == "" {
+		return s, "", nil
+	}
+	dir, err := libsystemd.ExpandSlice(slice)
+	if err != nil {
+		return nil, "", errs.New(errs.InvalidArgument, "cgroupsPath %q: %w", path, err)
+	}
+	return s, dir, nil
+}
+
+// userManagerGroup is where the user's systemd has its group.
+func userManagerGroup() (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), systemdTimeout)
+	defer cancel()
+	conn, err := Scope{User: true}.connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	quoted, err := conn.GetManagerProperty("ControlGroup")
+	if err != nil {
+		return "", fmt.Errorf("find the group of the user's systemd: %w", err)
+	}
+	return strconv.Unquote(quoted)
+}
+
+// connect opens a connection for one task: one that is kept would have to be
+// watched, and renewed when systemd or its bus starts again.
+func (s Scope) connect(ctx context.Context) (*systemd.Conn, error) {
+	conn, err := (*systemd.Conn)(nil), error(nil)
+	if s.User {
+		conn, err = systemd.NewConnection(func() (*dbus.Conn, error) { return dialUserBus(ctx) })
+	} else {
+		conn, err = systemd.NewWithContext(ctx)
+	}
+	if err != nil {
+		return nil, errs.New(errs.Unavailable, "connect to systemd: %w", err)
+	}
+	return conn, nil
+}
+
+// dialUserBus connects to the bus of the user's session, or straight to the
+// user's systemd if there is no bus.
+func dialUserBus(ctx context.Context) (_ *dbus.Conn, err error) {
+	address, direct := os.Getenv("DBUS_SESSION_BUS_ADDRESS"), false
+	if address == "" {
+		dir := os.Getenv("XDG_RUNTIME_DIR")
+		if dir == "" {
+			return nil, errors.New("neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set")
+		}
+		file := filepath.Join(dir, "bus")
+		if _, err := os.Lstat(file); err != nil {
+			file, direct = filepath.Join(dir, "systemd/private"), true
+		}
+		address = "unix:path=" + dbus.EscapeBusAddressValue(file)
+	}
+	uid, err := outerUID()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dbus.Dial(address, dbus.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	if err = conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(uid))}); err == nil && !direct {
+		err = conn.Hello()
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// outerUID is the user as those outside of this user namespace know it.
+func outerUID() (int, error) {
+	uid := os.Geteuid()
+	if !userns.RunningInUserNS() {
+		return uid, nil
+	}
+	data, err := fd.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return -1, err
+	}
+	for line := range bytes.Lines(data) {
+		var inside, outside, count int
+		if _, err := fmt.Sscan(string(line), &inside, &outside, &count); err != nil {
+			return -1, fmt.Errorf("read /proc/self/uid_map: %w", err)
+		}
+		if uid >= inside && uid-inside < count {
+			return outside + uid - inside, nil
+		}
+	}
+	return -1, fmt.Errorf("user %d has no name outside of its user namespace", uid)
+}
+
+// StartScope has systemd make the group and its unit, with the given properties
+// besides those for the limits, and completes the group as Create, Set and
+// AllowDevices do. The unit lives until the Placeholder is released, and as long
+// as there are other processes in it. Undo with Remove. After an error nothing is
+// left of it; errs.Conflict means that there is such a unit already.
+func (g Group) StartScope(r *cgroups.Resources, devices []DeviceRule, more []systemd.Property) (_ *Placeholder, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), systemdTimeout)
+	defer cancel()
+	conn, err := g.Scope.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	limits := *r
+	properties, err := limitProperties(&limits, g.V2(), systemdVersion(conn))
+	if err != nil {
+		return nil, err
+	}
+	hold, err := newPlaceholder()
+	if err != nil {
+		return nil, err
+	}
+	properties = slices.Concat(properties, deviceProperties(devices), g.Scope.unitProperties(hold.child.Pid, g.V2()), more)
+	if err := g.Scope.start(ctx, conn, properties); err != nil {
+		hold.Release()
+		return nil, err
+	}
+	if err := g.complete(&limits, devices); err != nil {
+		hold.Release()
+		return nil, errors.Join(err, g.Remove(ctx))
+	}
+	return hold, nil
+}
+
+// complete does what systemd does not: other hierarchies, and limits that it has
+// no property for.
+func (g Group) complete(r *cgroups.Resources, devices []DeviceRule) error {
+	if err := g.Create(r); err != nil {
+		return err
+	}
+	if err := g.write(r); err != nil {
+		return err
+	}
+	return g.writeDevices(devices)
+}
+
+func (s Scope) start(ctx context.Context, conn *systemd.Conn, properties []systemd.Property) error {
+	result := make(chan string, 1)
+	_, err := conn.StartTransientUnitContext(ctx, s.Unit, "replace", properties, result)
+	if isBusError(err, "UnitExists") {
+		// A unit that has failed keeps its name until it is told not to.
+		if rerr := conn.ResetFailedUnitContext(ctx, s.Unit); rerr != nil {
+			return errs.New(errs.Conflict, "start systemd unit %q: %w", s.Unit, err)
+		}
+		_, err = conn.StartTransientUnitContext(ctx, s.Unit, "replace", properties, result)
+	}
+	if err == nil {
+		err = awaitJob(ctx, result)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case isBusError(err, "InvalidArgs"), isBusError(err, "PropertyReadOnly"):
+		return errs.New(errs.InvalidArgument, "start systemd unit %q: %w", s.Unit, err)
+	case isBusError(err, "UnitExists"):
+		return errs.New(errs.Conflict, "start systemd unit %q: %w", s.Unit, err)
+	}
+	return fmt.Errorf("start systemd unit %q: %w", s.Unit, err)
+}
+
+func awaitJob(ctx context.Context, result <-chan string) error {
+	select {
+	case word := <-result:
+		if word != "done" {
+			return fmt.Errorf("systemd says %q", word)
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// isBusError tells whether err is the error of systemd with that last name.
+func isBusError(err error, name string) bool {
+	e, ok := errors.AsType[dbus.Error](err)
+	return ok && strings.HasSuffix(e.Name, "."+name)
+}
+
+// set tells systemd properties of the unit.
+func (s Scope) set(properties func(version int) ([]systemd.Property, error)) error {
+	ctx, cancel := context.WithTimeout(context.Background(), systemdTimeout)
+	defer cancel()
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	list, err := properties(systemdVersion(conn))
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	if err := conn.SetUnitPropertiesContext(ctx, s.Unit, true, list...); err != nil {
+		return fmt.Errorf("set properties of systemd unit %q: %w", s.Unit, err)
+	}
+	return nil
+}
+
+// stop ends the unit, which kills what is in it. That there is none is no error:
+// systemd forgets a unit with its last process.
+func (s Scope) stop(ctx context.Context) error {
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	result := make(chan string, 1)
+	if _, err = conn.StopUnitContext(ctx, s.Unit, "replace", result); err == nil {
+		err = awaitJob(ctx, result)
+	}
+	if isBusError(err, "NoSuchUnit") {
+		err = nil
+	}
+	if rerr := conn.ResetFailedUnitContext(ctx, s.Unit); err == nil && rerr != nil && !isBusError(rerr, "NoSuchUnit") {
+		err = rerr
+	}
+	if err != nil {
+		return fmt.Errorf("stop systemd unit %q: %w", s.Unit, err)
+	}
+	return nil
+}
+
+// systemdVersion is the number of systemd's release, 0 if it does not tell.
+func systemdVersion(conn *systemd.Conn) int {
+	text, err := conn.GetManagerProperty("Version")
+	if err != nil {
+		return 0
+	}
+	return parseVersion(text)
+}
+
+// parseVersion reads "252.38-1~deb12u1", "v245", quoted or not.
+func parseVersion(text string) int {
+	text = strings.TrimLeft(text, `"v`)
+	end := strings.IndexFunc(text, func(c rune) bool { return c < '0' || c > '9' })
+	if end >= 0 {
+		text = text[:end]
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0
+	}
+	return n
+}
