@@ -172,7 +172,13 @@ func loadDeviceFilter(prog bpfProgram) (int, error) {
 		progType: unix.BPF_PROG_TYPE_CGROUP_DEVICE, count: uint32(len(prog) / 8),
 		insns: uint64(uintptr(unsafe.Pointer(&prog[0]))), license: uint64(uintptr(unsafe.Pointer(&license[0]))), name: name,
 	}
-	fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	// The kernel gives up when a signal arrives while it checks the program, as the
+	// Go scheduler's do.
+	const tries = 20
+	fd, errno := ^uintptr(0), unix.EAGAIN
+	for n := 0; errno == unix.EAGAIN && n < tries; n++ {
+		fd, _, errno = unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	}
 	runtime.KeepAlive(prog)
 	runtime.KeepAlive(license)
 	if errno != 0 {
