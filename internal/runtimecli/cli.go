@@ -39,6 +39,7 @@ type app struct {
 	stdout, stderr io.Writer
 
 	root, logPath, logFormat, rootless string
+	criu                               string
 	debug, systemdCgroup               bool
 
 	log     *slog.Logger
@@ -58,6 +59,7 @@ type command struct {
 // commands lists the verbs in the order of the help text.
 func commands() []command {
 	return []command{
+		{"checkpoint", "<container-id>", "checkpoint a running container", 1, 1, setupCheckpoint},
 		{"create", "<container-id>", "create a container", 1, 1, setupCreate},
 		{"delete", "<container-id>", "delete any resources held by the container", 1, 1, setupDelete},
 		{"events", "<container-id>", "display container events and statistics", 1, 1, setupEvents},
@@ -67,6 +69,7 @@ func commands() []command {
 		{"list", "", "list containers started with the given --root", 0, 0, setupList},
 		{"pause", "<container-id>", "suspend all processes inside the container", 1, 1, setupPause},
 		{"ps", "<container-id> [ps options]", "display the processes running inside a container", 1, -1, setupPs},
+		{"restore", "<container-id>", "restore a container from a previous checkpoint", 1, 1, setupRestore},
 		{"resume", "<container-id>", "resume all processes that have been paused", 1, 1, setupResume},
 		{"run", "<container-id>", "create and run a container", 1, 1, setupRun},
 		{"spec", "", "create a new specification file", 0, 0, setupSpec},
@@ -81,7 +84,10 @@ func commands() []command {
 func Main(args []string) int {
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
 	code, err := a.run(context.Background(), args)
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
+	if errors.Is(err, flag.ErrHelp) {
+		code, err = 0, nil
+	}
+	if err != nil {
 		a.report(err)
 	}
 	if a.logFile != nil {
@@ -98,11 +104,10 @@ func (a *app) run(ctx context.Context, args []string) (int, error) {
 	f.BoolVar(&a.debug, "debug", false, "log more")
 	f.BoolVar(&a.systemdCgroup, "systemd-cgroup", false, "use systemd to manage cgroups")
 	f.StringVar(&a.rootless, "rootless", "auto", "ignore cgroup permission errors: true, false or auto")
-	criu := f.String("criu", "", "ignored")
+	f.StringVar(&a.criu, "criu", "", "path to the criu program (default: criu in PATH)")
 	version := f.Bool("version", false, "print the version")
 	f.BoolVar(version, "v", false, "print the version")
 	f.Usage = func() { a.usage(f) }
-	_ = criu
 	if err := f.Parse(args); err != nil {
 		return 1, err
 	}

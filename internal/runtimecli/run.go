@@ -145,7 +145,12 @@ func (a *app) runContainer(ctx context.Context, id string, c createFlags, detach
 	if err != nil {
 		return 1, err
 	}
-	err = writePidFile(c.pidFile, p.Pid)
+	return a.attend(ctx, container, p, signals, c.pidFile, detach, keep)
+}
+
+// attend stays with the container's process until it ends, unless it is detached.
+func (a *app) attend(ctx context.Context, container *oci.Container, p *oci.Process, signals chan os.Signal, pidFile string, detach, keep bool) (int, error) {
+	err := writePidFile(pidFile, p.Pid)
 	if detach && err == nil {
 		return 0, nil
 	}

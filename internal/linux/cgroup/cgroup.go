@@ -186,6 +186,35 @@ func locate(all []hierarchy, path string) (Group, error) {
 	return g, nil
 }
 
+// Paths are the group's paths from the root of each hierarchy, by controller; that
+// of the unified one is under "".
+func (g Group) Paths() map[string]string {
+	all, err := hierarchies()
+	if err != nil {
+		return nil // then there is no group either
+	}
+	paths := map[string]string{}
+	for _, h := range all {
+		if len(h.controllers) == 0 && g.Unified != "" {
+			paths[""] = strings.TrimPrefix(g.Unified, h.mount)
+		}
+		for _, c := range h.controllers {
+			if dir, ok := g.V1[c]; ok {
+				paths[c] = strings.TrimPrefix(dir, h.mount)
+			}
+		}
+	}
+	return paths
+}
+
+// Freezer is the directory by which the group is frozen.
+func (g Group) Freezer() string {
+	if dir, ok := g.V1["freezer"]; ok {
+		return dir
+	}
+	return g.Unified
+}
+
 // dirs lists the directories, each once, in no particular order.
 func (g Group) dirs() []string {
 	seen := map[string]bool{}

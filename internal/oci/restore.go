@@ -1,0 +1,329 @@
+package oci
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/cleanup"
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
+	"github.com/gantry-run/gantry/internal/linux/criu"
+	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/mount"
+	"github.com/gantry-run/gantry/internal/linux/ns"
+	"github.com/gantry-run/gantry/internal/oci/boot"
+	"github.com/gantry-run/gantry/internal/oci/plan"
+)
+
+const restoreLog = "restore.log"
+
+// Restore makes a container of what Checkpoint has written; it runs when Restore
+// returns. The caller reaps its first process.
+func (r *Runtime) Restore(ctx context.Context, id string, o CreateOptions, from CheckpointOptions) (_ *Container, _ *Process, err error) {
+	if err := checkID(id); err != nil {
+		return nil, nil, err
+	}
+	job, err := newCreation(id, o, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := r.newContainer(id, job)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.restorable(); err != nil {
+		return nil, nil, err
+	}
+	done, err := from.open(restoreLog, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	done() // it was to see whether they are there: see revival.prepare
+	var undo cleanup.Stack
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, undo.Run())
+		}
+	}()
+	if err := c.claim(&undo); err != nil {
+		return nil, nil, err
+	}
+	v := &revival{container: c, job: job, from: &from, process: &Process{}, child: ns.Child{PidFD: -1}, done: func() {}}
+	if err := v.run(&undo); err != nil {
+		return nil, nil, fmt.Errorf("restore container %q: %w", id, err)
+	}
+	undo.Release()
+	c.runHostHooks(ctx, "poststart", c.state.Poststart, specs.StateRunning)
+	return c, v.process, nil
+}
+
+// revival is the restoring of one container. criu runs in the container's cgroup,
+// which what it restores inherits, and in a mount namespace of its own, in which
+// the root filesystem is the mount point that criu wants.
+type revival struct {
+	container *Container
+	job       *creation
+	from      *CheckpointOptions
+	process   *Process
+	child     ns.Child // until process has it
+	extra     []int    // descriptors for criu
+	done      func()   // closes the directories
+}
+
+func (v *revival) run(undo *cleanup.Stack) error {
+	c, job := v.container, v.job
+	limits, err := buildResources(job.resources, c.state.Cgroup.V2())
+	if err != nil {
+		return err
+	}
+	devices, err := buildDeviceRules(job.resources)
+	if err != nil {
+		return err
+	}
+	c.state.LatePids, limits.PidsLimit = limits.PidsLimit, nil // criu is in the group, too
+	if c.state.Cgroup.Scope == nil {
+		undo.Push(c.state.Cgroup.Remove)
+	}
+	ground, err := c.layGround(job.spec, limits, devices)
+	defer func() { ground.hold.Release(); ground.door.Close() }() // what there is of it
+	if ground.hold != nil {
+		undo.Push(c.state.Cgroup.Remove)
+	}
+	if err != nil {
+		return err
+	}
+	undo.Push(func(context.Context) error { return v.kill() })
+	rootFD, err := boot.PrepareRoot(job.plan.Root)
+	if err != nil {
+		return err
+	}
+	defer fd.Close(rootFD)
+	defer func() { closeAll(v.extra); v.done() }()
+	if err := v.configure(mount.RootAt(rootFD)); err != nil {
+		return err
+	}
+	run := &criu.Process{Program: v.from.Criu, Extra: v.extra, Cgroup: ground.door.Unified()}
+	run.Prepare = func() error { return v.prepare(ground.door, rootFD) }
+	if !job.plan.Process.Terminal {
+		run.Files = [3]*os.File{job.options.IO.Stdin, job.options.IO.Stdout, job.options.IO.Stderr}
+	}
+	if err := run.Run(criu.Restore, &v.from.CRIU, v.notify); err != nil {
+		return err
+	}
+	if v.child.PidFD < 0 {
+		return errors.New("criu has not told which process it restored")
+	}
+	if err := c.setLateLimits(); err != nil {
+		return err
+	}
+	v.process.Pid, v.process.PidFD = v.child.Pid, os.NewFile(uintptr(v.child.PidFD), "pidfd")
+	return nil
+}
+
+// prepare makes the calling thread one from which criu can be forked. The
+// directories are opened there: criu makes mounts in its working directory, which
+// must be one of its own mount namespace.
+func (v *revival) prepare(door *cgroup.Door, rootFD int) (err error) {
+	if err := door.EnterV1(); err != nil {
+		return err
+	}
+	if err := attachRoot(rootFD, v.job.plan.Root.Path); err != nil {
+		return err
+	}
+	v.done, err = v.from.open(restoreLog, false)
+	return err
+}
+
+// attachRoot gives the calling thread a mount namespace with the root filesystem at
+// its path.
+func attachRoot(rootFD int, path string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil { // implies CLONE_FS
+		return fmt.Errorf("create mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("set propagation of /: %w", err)
+	}
+	target, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer fd.Close(target)
+	if err := unix.MoveMount(rootFD, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+		return fmt.Errorf("mount root filesystem %s: %w", path, err)
+	}
+	return nil
+}
+
+// configure tells criu what stands for things of the host's.
+func (v *revival) configure(root mount.Root) error {
+	o, p := &v.from.CRIU, v.job.plan
+	o.Root = p.Root.Path
+	var err error
+	if o.ExternalMounts, err = restoredMounts(root, p.Root); err != nil {
+		return err
+	}
+	for controller, group := range v.container.state.Cgroup.Paths() {
+		o.CgroupRoots = append(o.CgroupRoots, criu.CgroupRoot{Controller: controller, Path: group})
+	}
+	for kind, file := range v.job.namespaces.Join {
+		if err := v.join(kind, file); err != nil {
+			return err
+		}
+	}
+	return v.inheritPipes()
+}
+
+// join has the container live in a namespace of others again.
+func (v *revival) join(kind, file string) error {
+	o := &v.from.CRIU
+	n, external := namespaceKeys[kind]
+	switch {
+	case external:
+		h, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &os.PathError{Op: "open", Path: file, Err: err}
+		}
+		o.Inherited = append(o.Inherited, criu.Inherited{Key: n.key, FD: criu.FirstExtra + len(v.extra)})
+		v.extra = append(v.extra, h)
+	case kind == "ipc" || kind == "uts":
+		o.Joined = append(o.Joined, criu.Mapping{Key: kind, Value: file})
+	default:
+		return errs.New(errs.Unsupported, "criu cannot restore a container into another %s namespace", kind)
+	}
+	return nil
+}
+
+// inheritPipes lets our standard streams take the place of pipes that were the
+// container's.
+func (v *revival) inheritPipes() error {
+	data, err := os.ReadFile(filepath.Join(v.from.Images, descriptorsFile))
+	if err != nil {
+		return err
+	}
+	var names []string
+	if err := json.Unmarshal(data, &names); err != nil {
+		return fmt.Errorf("decode %s: %w", descriptorsFile, err)
+	}
+	for i, name := range names {
+		if i < 3 && strings.HasPrefix(name, "pipe:") {
+			v.from.CRIU.Inherited = append(v.from.CRIU.Inherited, criu.Inherited{Key: name, FD: i})
+		}
+	}
+	return nil
+}
+
+// restoredMounts are the mounts that come from the host. Targets that are missing
+// are made, except below a tmpfs, whose content is in the images.
+func restoredMounts(root mount.Root, r *plan.Root) (all []criu.Mapping, err error) {
+	var memory []string
+	for _, m := range r.Targets {
+		if m.Type == "tmpfs" && !m.Options.Bind {
+			memory = append(memory, m.Target)
+		}
+	}
+	for _, m := range r.Targets {
+		if !m.Options.Bind {
+			continue
+		}
+		name := m.Target
+		if !isBelow(name, memory) {
+			if name, err = makeTarget(root, m); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, criu.Mapping{Key: name, Value: m.Source})
+	}
+	if len(r.Masked) > 0 {
+		all = append(all, criu.Mapping{Key: maskDevice, Value: maskDevice})
+	}
+	return all, nil
+}
+
+func isBelow(name string, dirs []string) bool {
+	for _, dir := range dirs {
+		if strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func makeTarget(root mount.Root, m plan.Mount) (string, error) {
+	info, err := os.Stat(m.Source)
+	if err != nil {
+		return "", err
+	}
+	h, err := root.OpenOrCreate(m.Target, info.IsDir())
+	if err != nil {
+		return "", fmt.Errorf("make mount target %s: %w", m.Target, err)
+	}
+	fd.Close(h)
+	name, _, err := resolve(root, m.Target)
+	return name, err
+}
+
+// notify does what belongs to a point of the restoring.
+func (v *revival) notify(n criu.Notification) error {
+	c := v.container
+	switch n.Script {
+	case "orphan-pts-master":
+		return v.console(n.FD)
+	case "setup-namespaces":
+		c.mu.Lock()
+		c.state.Pid = n.Pid
+		c.mu.Unlock()
+		return c.runtimeHooks(v.job.spec.Hooks)
+	case "post-restore":
+		return v.born(n.Pid)
+	}
+	fd.Close(n.FD)
+	return nil
+}
+
+// born records the first process, which is our child and does not run yet.
+func (v *revival) born(pid int) error {
+	st, err := ns.Stat(pid)
+	if err != nil {
+		return fmt.Errorf("find start time of process %d: %w", pid, err)
+	}
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("open process %d: %w", pid, err)
+	}
+	v.child = ns.Child{Pid: pid, PidFD: pidfd}
+	c := v.container
+	c.mu.Lock()
+	c.state.Pid, c.state.StartTime = pid, st.StartTime
+	c.mu.Unlock()
+	return c.writeState()
+}
+
+// console hands the terminal's master to whoever shall have it.
+func (v *revival) console(h int) error {
+	if h < 0 {
+		return errors.New("criu has not sent the terminal")
+	}
+	master := os.NewFile(uintptr(h), "console")
+	if v.job.options.ConsoleSocket == "" {
+		v.process.Console = master
+		return nil
+	}
+	return errors.Join(sendConsole(v.job.options.ConsoleSocket, master), master.Close())
+}
+
+// kill ends what was restored.
+func (v *revival) kill() error {
+	if v.process.Console != nil {
+		_ = v.process.Console.Close() // nobody reads what is lost
+	}
+	s := &spawned{child: v.child, sock: -1, console: -1, mounts: -1}
+	return s.kill()
+}
