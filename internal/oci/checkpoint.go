@@ -139,6 +139,9 @@ func (c *Container) Checkpoint(_ context.Context, o CheckpointOptions) error {
 
 // restorable refuses what could be written but not be read again.
 func (c *Container) restorable() error {
+	if c.rt.rootless() {
+		return errs.New(errs.Unsupported, "criu needs root: containers of ordinary users cannot be checkpointed")
+	}
 	if c.state.UserNS {
 		return errs.New(errs.Unsupported, "a container with a user namespace cannot be checkpointed")
 	}

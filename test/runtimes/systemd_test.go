@@ -169,7 +169,11 @@ func TestSystemd(t *testing.T) {
 		m.limits()
 		m.podman()
 	})
-	t.Run("unified", func(t *testing.T) { startSystemd(t, "unified").lifecycle() })
+	t.Run("unified", func(t *testing.T) {
+		m := startSystemd(t, "unified")
+		m.lifecycle()
+		m.user()
+	})
 }
 
 func (m *machine) lifecycle() {
@@ -275,4 +279,38 @@ func (m *machine) podman() {
 	p.ok(``, "rm", "-f", "-t", "0", "box")
 	// The other scopes are those of podman's monitors, which end in their own time.
 	m.ok(`^$`, "sh", "-c", "systemctl list-units --plain --no-legend 'libpod-*.scope' | grep -v conmon; true")
+}
+
+// rootless is what an ordinary user does below systemd: $0 is the runtime.
+const rootless = `set -e
+cd /run/bundle
+"$0" --systemd-cgroup spec --rootless
+jq '.process.terminal = false | .process.args = ["cat", "/proc/self/cgroup", "/sys/fs/cgroup/cgroup.procs"]' config.json > c && mv c config.json
+"$0" --systemd-cgroup run one
+jq '.process.args = ["sleep", "1000"]' config.json > c && mv c config.json
+"$0" --systemd-cgroup run --detach two </dev/null >/dev/null 2>&1
+grep ^0: /proc/$("$0" state two | jq .pid)/cgroup
+systemctl --user show -p ActiveState gantry-two.scope
+"$0" exec two grep ^0: /proc/self/cgroup
+"$0" pause two
+"$0" state two | jq -r .status
+"$0" resume two
+"$0" delete --force two
+systemctl --user show -p LoadState gantry-two.scope
+`
+
+// user has the systemd of a user make the scopes of the user's containers.
+func (m *machine) user() {
+	m.t.Helper()
+	const uid, program = "65534", "/run/gantry-runtime"
+	run := "/run/user/" + uid
+	m.ok(``, "sh", "-ec", `mkdir -p $0; install -m 755 $1 $2; cp -r $3 /run/bundle; rm /run/bundle/config.json; chown -R $4 $0 /run/bundle; chmod 755 /run/bundle`,
+		run, world.runtime, program, m.bundle, uid)
+	m.ok(``, "systemd-run", "--unit=user@"+uid, "--slice=user-"+uid+".slice", "-p", "User="+uid, "-p", "Delegate=yes", "-p", "DefaultDependencies=no",
+		"-E", "XDG_RUNTIME_DIR="+run, "-E", "SYSTEMD_UNIT_PATH="+run+"/systemd/transient:/usr/lib/systemd/user", "/lib/systemd/systemd", "--user")
+	m.ok(``, "sh", "-c", "until [ -e "+run+"/systemd/private ]; do sleep 0.05; done")
+	m.ok(``, "setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "env", "XDG_RUNTIME_DIR="+run,
+		"systemd-run", "--user", "--wait", "--collect", "-p", "DefaultDependencies=no", "sh", "-c", `exec "$0" -c "$1" "$2" >"$3" 2>&1`, "/bin/sh", rootless, program, run+"/out")
+	where := "/user.slice/user-" + uid + ".slice/user@" + uid + ".service/user.slice/gantry-two.scope"
+	m.ok(`(?m)^0::/\n1\n0::`+where+`\nActiveState=active\n0::/\npaused\nLoadState=not-found\n$`, "cat", run+"/out")
 }
