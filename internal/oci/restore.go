@@ -42,6 +42,9 @@ func (r *Runtime) Restore(ctx context.Context, id string, o CreateOptions, from 
 	if err := c.restorable(); err != nil {
 		return nil, nil, err
 	}
+	if l := job.spec.Linux; l != nil && (l.IntelRdt != nil || len(l.NetDevices) > 0) {
+		return nil, nil, errs.New(errs.Unsupported, "a container with intelRdt or netDevices cannot be restored")
+	}
 	done, err := from.open(restoreLog, false)
 	if err != nil {
 		return nil, nil, err
