@@ -82,18 +82,16 @@ func (r *Repeater) Start() (*Process, *os.File, error) {
 	if err == nil && len(f.Body) != 4 {
 		err = fmt.Errorf("repeat process: pid of %d bytes", len(f.Body))
 	}
-	pidfd := -1
-	pid := 0
+	var child ns.Child
 	if err == nil {
-		pid = int(binary.NativeEndian.Uint32(f.Body))
-		if pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
-			err = fmt.Errorf("repeat process: open process %d: %w", pid, err)
+		if child, err = ns.OpenChild(int(binary.NativeEndian.Uint32(f.Body))); err != nil {
+			err = fmt.Errorf("repeat process: %w", err)
 		}
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, out.Close())
 	}
-	return &Process{Pid: pid, PidFD: os.NewFile(uintptr(pidfd), "pidfd")}, out, nil
+	return &Process{Pid: child.Pid, PidFD: os.NewFile(uintptr(child.PidFD), "pidfd")}, out, nil
 }
 
 // frame reads a frame of that kind.

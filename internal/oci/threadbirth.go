@@ -115,9 +115,8 @@ func (s *spawned) succeed() error {
 		err = fmt.Errorf("start init: unexpected frame %q", f.Kind)
 	}
 	if err == nil {
-		s.child.Pid = int(binary.NativeEndian.Uint32(f.Body))
-		if s.child.PidFD, err = unix.PidfdOpen(s.child.Pid, 0); err != nil {
-			err = fmt.Errorf("start init: open process %d: %w", s.child.Pid, err)
+		if s.child, err = ns.OpenChild(int(binary.NativeEndian.Uint32(f.Body))); err != nil {
+			err = fmt.Errorf("start init: %w", err)
 		}
 	}
 	parent := spawned{child: first, sock: -1, console: -1, mounts: -1}

@@ -7,8 +7,8 @@
 //
 // A call can keep its result in a slot, use slots as arguments, and skip calls
 // that follow it if its result is zero or it fails in an expected way. Any other
-// failure is reported on a descriptor and ends the process. There are no loops:
-// every program ends.
+// failure is reported on a descriptor and ends the process. A skip may lead back:
+// such a program ends when a call fails, its parent's socket having been closed.
 package bare
 
 import (
@@ -121,7 +121,8 @@ func (c *Call) Tolerate(errno unix.Errno, skip int) *Call {
 	return c
 }
 
-// IfZero leaves the following skip calls out if the result is 0.
+// IfZero leaves the following skip calls out if the result is 0; a negative number
+// leads back.
 func (c *Call) IfZero(skip int) *Call { c.zero = uint64(skip); return c }
 
 // Optional makes no error a failure.

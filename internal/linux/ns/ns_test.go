@@ -192,3 +192,34 @@ func TestBornFails(t *testing.T) {
 		t.Errorf("the child %d is still there: %v", pid, err)
 	}
 }
+
+func TestOpenChild(t *testing.T) {
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := OpenChild(cmd.Process.Pid)
+	if err != nil || c.Pid != cmd.Process.Pid {
+		t.Fatalf("got %+v, %v", c, err)
+	}
+	if err := unix.PidfdSendSignal(c.PidFD, unix.SIGKILL, nil, 0); err != nil {
+		t.Error(err)
+	}
+	if ended, err := WaitExit(c.PidFD, time.Minute); err != nil || !ended {
+		t.Errorf("%v, %v", ended, err)
+	}
+	if err := unix.Close(c.PidFD); err != nil {
+		t.Error(err)
+	}
+	if c, err = OpenChild(cmd.Process.Pid); err != nil { // a zombie is one still
+		t.Error(err)
+	} else if err := unix.Close(c.PidFD); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait() // it was killed
+	for _, stranger := range []int{os.Getppid(), os.Getpid(), 1, 1 << 30} {
+		if c, err := OpenChild(stranger); err == nil {
+			t.Errorf("%d was taken for a child: %+v", stranger, c)
+		}
+	}
+}

@@ -97,3 +97,17 @@ func Poll(fd int, events int16, timeout time.Duration) (bool, error) {
 		return n > 0, nil
 	}
 }
+
+// OpenChild opens a child of this process that has not been reaped, by a number
+// that somebody said: one who lies must not get at other processes through us.
+func OpenChild(pid int) (Child, error) {
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return Child{PidFD: -1}, fmt.Errorf("open process %d: %w", pid, err)
+	}
+	if err := unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != nil {
+		fd.Close(pidfd)
+		return Child{PidFD: -1}, fmt.Errorf("open process %d: not a child: %w", pid, err)
+	}
+	return Child{Pid: pid, PidFD: pidfd}, nil
+}
