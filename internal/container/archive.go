@@ -32,7 +32,7 @@ func (s *Service) StatPath(ctx context.Context, id, name string) (st container.P
 	err = s.viewing(ctx, id, func(_ *record, root mount.Root) error {
 		found, err := archive.StatPath(root, name)
 		st = container.PathStat(found)
-		return err
+		return missingFile(err, name, id)
 	})
 	return st, err
 }
@@ -43,7 +43,7 @@ func (s *Service) ReadArchive(ctx context.Context, id, name string, begin func(c
 	return s.viewing(ctx, id, func(r *record, root mount.Root) error {
 		p := archive.Packer{Root: root, Skip: kernelDirs}
 		if err := p.Path(ctx, name, func(st archive.Stat) io.Writer { return begin(container.PathStat(st)) }); err != nil {
-			return err
+			return missingFile(err, name, id)
 		}
 		s.publish(r, events.ActionArchivePath)
 		return nil
@@ -65,11 +65,19 @@ func (s *Service) WriteArchive(ctx context.Context, id, dir string, opts engine.
 			u.Owner = owner
 		}
 		if err := u.Into(ctx, dir, src); err != nil {
-			return err
+			return missingFile(err, dir, id)
 		}
 		s.publish(r, events.ActionExtractToDir)
 		return nil
 	})
+}
+
+// missingFile names the container in which a path was not found.
+func missingFile(err error, name, id string) error {
+	if errs.Is(err, errs.NotFound) {
+		return errs.New(errs.NotFound, "Could not find the file %s in container %s", path.Clean(name), id)
+	}
+	return err
 }
 
 // mayWrite refuses places that the container itself could not write to either.

@@ -34,7 +34,7 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 	if len(cfg.Entrypoint)+len(cfg.Cmd) == 0 {
 		return resp, errs.New(errs.InvalidArgument, "no command specified")
 	}
-	if resp.Warnings, err = validate(cfg, host); err != nil {
+	if resp.Warnings, err = validate(cfg, host, thisMachine(), false); err != nil {
 		return resp, err
 	}
 	if err := s.checkModes(ctx, host, req.Network); err != nil {
@@ -54,14 +54,25 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 	}
 	argv := slices.Concat(cfg.Entrypoint, cfg.Cmd)
 	c.rec.Path, c.rec.Args = argv[0], argv[1:]
-	if cfg.Hostname == "" && !host.UTSMode.IsHost() {
-		cfg.Hostname = c.rec.ID[:12]
+	if cfg.Hostname, err = defaultHostname(cfg, host, c.rec.ID); err != nil {
+		return resp, err
 	}
 	if err := s.make(ctx, c, req.Name, img); err != nil {
 		return resp, err
 	}
 	resp.ID = c.rec.ID
 	return resp, nil
+}
+
+// defaultHostname is the host's where the network is, and otherwise the short ID.
+func defaultHostname(cfg *container.Config, h *container.HostConfig, id string) (string, error) {
+	switch {
+	case cfg.Hostname != "":
+		return cfg.Hostname, nil
+	case h.NetworkMode.IsHost():
+		return os.Hostname()
+	}
+	return id[:12], nil
 }
 
 func newCtr(r record) *ctr {
@@ -163,7 +174,7 @@ func mergeImage(in *container.Config, img engine.Image) *container.Config {
 	}
 	// --entrypoint "" comes as [""]: no entrypoint at all.
 	if len(cfg.Entrypoint) == 1 && cfg.Entrypoint[0] == "" {
-		cfg.Entrypoint = []string{}
+		cfg.Entrypoint = nil
 	}
 	if cfg.WorkingDir == "" {
 		cfg.WorkingDir = img.Config.WorkingDir
@@ -176,22 +187,25 @@ func mergeImage(in *container.Config, img engine.Image) *container.Config {
 	}
 	cfg.Env = mergeEnv(img.Config.Env, cfg.Env)
 	cfg.Labels = mergeMap(img.Config.Labels, cfg.Labels)
-	cfg.Volumes = mergeMap(img.Config.Volumes, cfg.Volumes)
+	if cfg.Volumes = mergeMap(img.Config.Volumes, cfg.Volumes); len(cfg.Volumes) == 0 {
+		cfg.Volumes = nil
+	}
 	cfg.ExposedPorts = mergePorts(img.Config.ExposedPorts, cfg.ExposedPorts)
 	cfg.Healthcheck = mergeHealth(img.Health, cfg.Healthcheck)
 	return &cfg
 }
 
-// mergeEnv puts the image's variables first and lets the request's override them.
+// mergeEnv puts those of the image's variables behind the request's that the
+// request does not set.
 func mergeEnv(image, own []string) []string {
-	out := make([]string, 0, len(image)+len(own))
+	out := append(make([]string, 0, len(image)+len(own)), own...)
 	for _, e := range image {
 		key, _, _ := strings.Cut(e, "=")
 		if !slices.ContainsFunc(own, func(o string) bool { k, _, _ := strings.Cut(o, "="); return k == key }) {
 			out = append(out, e)
 		}
 	}
-	return append(out, own...)
+	return out
 }
 
 func mergeMap[V any](image, own map[string]V) map[string]V {
@@ -272,6 +286,16 @@ func (s *Service) withDefaults(in *container.HostConfig) *container.HostConfig {
 	}
 	if h.CgroupnsMode == "" {
 		h.CgroupnsMode = container.CgroupnsModePrivate
+	}
+	if h.Memory > 0 && h.MemorySwap == 0 {
+		h.MemorySwap = 2 * h.Memory // as much swap as memory
+	}
+	if h.OomKillDisable == nil {
+		h.OomKillDisable = new(bool)
+	}
+	if h.IpcMode.IsHost() || h.PidMode.IsHost() || h.Privileged {
+		// SELinux has no label that fits, and others ask for none.
+		h.SecurityOpt = append(slices.Clone(h.SecurityOpt), "label=disable")
 	}
 	if h.ShmSize == 0 {
 		h.ShmSize = s.Defaults.ShmSize

@@ -71,11 +71,11 @@ func (e execs) Create(_ context.Context, id string, req container.ExecCreateRequ
 func execable(r *record) error {
 	switch {
 	case r.State.Status == container.StatePaused:
-		return errs.New(errs.Conflict, "Container %s is paused, unpause the container before exec", r.ID)
+		return errs.New(errs.Conflict, "Container %s is paused, unpause the container before exec", r.Name)
 	case r.State.Status == container.StateRestarting:
 		return errs.New(errs.Conflict, "Container %s is restarting, wait until the container is running", r.ID)
 	case !r.State.running():
-		return errs.New(errs.Conflict, "Container %s is not running", r.ID)
+		return errs.New(errs.Conflict, "container %s is not running", r.ID)
 	}
 	return nil
 }

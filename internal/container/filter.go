@@ -61,7 +61,7 @@ func (s *Service) filter(key string, values []string) (predicate, error) {
 	case "status":
 		for _, v := range values {
 			if err := container.ValidateContainerState(container.ContainerState(v)); err != nil {
-				return nil, errs.New(errs.InvalidArgument, "invalid filter 'status=%s'", v)
+				return nil, errs.New(errs.InvalidArgument, "invalid filter 'status=%s': %w", v, err)
 			}
 		}
 		return anyOf(func(r *record, v string) bool { return string(r.State.Status) == v })
@@ -89,7 +89,7 @@ func (s *Service) filter(key string, values []string) (predicate, error) {
 	case "health":
 		for _, v := range values {
 			if err := container.ValidateHealthStatus(container.HealthStatus(v)); err != nil {
-				return nil, errs.New(errs.InvalidArgument, "invalid filter 'health=%s'", v)
+				return nil, errs.New(errs.InvalidArgument, "invalid filter 'health=%s': %w", v, err)
 			}
 		}
 		return func(*record) bool { return true }, nil // List compares: health is not in the record
@@ -122,7 +122,7 @@ func filterExited(values []string) (predicate, error) {
 	for _, v := range values {
 		n, err := strconv.Atoi(v)
 		if err != nil {
-			return nil, errs.New(errs.InvalidArgument, "invalid filter 'exited=%s'", v)
+			return nil, errs.New(errs.InvalidArgument, "invalid filter 'exited=%s': %w", v, err)
 		}
 		codes = append(codes, n)
 	}

@@ -71,6 +71,9 @@ func planMounts(cfg *container.Config, host *container.HostConfig, from func(ref
 		}
 	}
 	for dest, opts := range host.Tmpfs {
+		if path.Clean(dest) == "/" {
+			return nil, errs.New(errs.InvalidArgument, "invalid specification: destination can't be '/'")
+		}
 		if !path.IsAbs(dest) {
 			return nil, errs.New(errs.InvalidArgument, "invalid mount path: '%s' mount path must be absolute", dest)
 		}
@@ -153,12 +156,6 @@ func parseBind(spec, driver string) (mountPoint, error) {
 		return bad()
 	}
 	m.Destination = path.Clean(m.Destination)
-	if !path.IsAbs(m.Destination) {
-		return mountPoint{}, errs.New(errs.InvalidArgument, "invalid volume specification: '%s': invalid mount config for type \"volume\": invalid mount path: '%s' mount path must be absolute", spec, m.Destination)
-	}
-	if m.Destination == "/" {
-		return mountPoint{}, errs.New(errs.InvalidArgument, "invalid volume specification: '%s': invalid specification: destination can't be '/'", spec)
-	}
 	if path.IsAbs(m.Source) {
 		m.Type, m.CreateSource, m.Driver = mount.TypeBind, true, ""
 		m.Source = path.Clean(m.Source)
@@ -166,10 +163,27 @@ func parseBind(spec, driver string) (mountPoint, error) {
 	} else if !m.Anonymous {
 		m.Name, m.Source = m.Source, ""
 	}
-	return m, bindMode(&m, spec)
+	if !path.IsAbs(m.Destination) {
+		return mountPoint{}, errs.New(errs.InvalidArgument, "invalid volume specification: '%s': invalid mount config for type %q: invalid mount path: '%s' mount path must be absolute", spec, m.Type, m.Destination)
+	}
+	if m.Destination == "/" {
+		return mountPoint{}, errs.New(errs.InvalidArgument, "invalid volume specification: '%s': invalid mount config for type %q: invalid specification: destination can't be '/'", spec, m.Type)
+	}
+	if err := bindMode(&m); err != nil {
+		return mountPoint{}, err
+	}
+	m.labelMode()
+	return m, nil
 }
 
-func bindMode(m *mountPoint, spec string) error {
+// labelMode shows volumes without a mode as shared between labels, as Docker does.
+func (m *mountPoint) labelMode() {
+	if m.Type == mount.TypeVolume && m.Mode == "" {
+		m.Mode = "z"
+	}
+}
+
+func bindMode(m *mountPoint) error {
 	if m.Mode == "" {
 		return nil
 	}
@@ -184,7 +198,7 @@ func bindMode(m *mountPoint, spec string) error {
 			m.Propagation = mount.Propagation(opt)
 		case opt == "consistent" || opt == "cached" || opt == "delegated": // Docker Desktop's, no effect on Linux
 		default:
-			return errs.New(errs.InvalidArgument, "invalid volume specification: '%s': invalid mode: %s", spec, m.Mode)
+			return errs.New(errs.InvalidArgument, "invalid mode: %s", m.Mode)
 		}
 	}
 	return nil
@@ -232,13 +246,14 @@ func fromMount(in *mount.Mount) (mountPoint, error) {
 				m.Driver, m.DriverOpts = o.DriverConfig.Name, o.DriverConfig.Options
 			}
 		}
+		m.labelMode()
 	case mount.TypeTmpfs:
 		if in.Source != "" {
 			return bad("field Source must not be specified")
 		}
 		m.Tmpfs = in.TmpfsOptions
 	default:
-		return mountPoint{}, errs.New(errs.InvalidArgument, "mount type unknown: %q", in.Type)
+		return bad("mount type unknown")
 	}
 	return m, nil
 }

@@ -16,8 +16,8 @@ func TestParseBind(t *testing.T) {
 		spec string
 		want mountPoint
 	}{
-		{"/data", mountPoint{Type: mount.TypeVolume, Destination: "/data", RW: true, Anonymous: true}},
-		{"vol:/data", mountPoint{Type: mount.TypeVolume, Name: "vol", Destination: "/data", RW: true}},
+		{"/data", mountPoint{Type: mount.TypeVolume, Destination: "/data", Mode: "z", RW: true, Anonymous: true}},
+		{"vol:/data", mountPoint{Type: mount.TypeVolume, Name: "vol", Destination: "/data", Mode: "z", RW: true}},
 		{"vol:/data:ro,nocopy", mountPoint{Type: mount.TypeVolume, Name: "vol", Destination: "/data", Mode: "ro,nocopy", NoCopy: true}},
 		{"/src:/dst/", mountPoint{Type: mount.TypeBind, Source: "/src", Destination: "/dst", RW: true, CreateSource: true, Propagation: "rprivate"}},
 		{"/src:/dst:ro,rslave", mountPoint{Type: mount.TypeBind, Source: "/src", Destination: "/dst", Mode: "ro,rslave", CreateSource: true, Propagation: "rslave"}},

@@ -21,7 +21,7 @@ func (s *Service) Pause(ctx context.Context, id string) error {
 	switch r.State.Status {
 	case container.StateRunning:
 	case container.StatePaused:
-		return errs.New(errs.Conflict, "container %s is already paused", id)
+		return errs.New(errs.Conflict, "Container %s is already paused", r.ID)
 	default:
 		return errs.New(errs.Conflict, "container %s is not running", r.ID)
 	}
@@ -43,7 +43,7 @@ func (s *Service) Unpause(ctx context.Context, id string) error {
 	defer c.op.Unlock()
 	r := c.view()
 	if r.State.Status != container.StatePaused {
-		return errs.New(errs.Conflict, "container %s is not paused", r.ID)
+		return errs.New(errs.Conflict, "Container %s is not paused", r.ID)
 	}
 	if err := s.Supervisor.Resume(ctx, r.ID); err != nil {
 		return errs.New(errs.KindOf(err), "cannot unpause container %s: %w", id, err)
@@ -83,7 +83,7 @@ func (s *Service) Rename(_ context.Context, id, name string) error {
 	err = s.bookName(c, name)
 	s.mu.Unlock()
 	if err != nil {
-		return err
+		return errs.New(errs.KindOf(err), "Error when allocating new name: %w", err)
 	}
 	if err := s.update(c, func(r *record) { r.Name = name }); err != nil {
 		c.mu.Lock()

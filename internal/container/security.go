@@ -23,9 +23,9 @@ var defaultCaps = []string{
 // defaultMasked and defaultReadonly are Docker's (moby, daemon/pkg/oci/defaults.go).
 var (
 	defaultMasked = []string{
-		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
-		"/sys/devices/virtual/powercap", "/sys/firmware",
+		"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
+		"/sys/firmware", "/sys/devices/virtual/powercap",
 	}
 	defaultReadonly = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 )
@@ -103,17 +103,18 @@ type security struct {
 	seccomp         string // profile JSON, "unconfined" or "" for the default
 	noNewPrivileges bool
 	apparmor        string
+	writableCgroups bool
 }
 
-// parseSecurity decodes --security-opt. Kernels without a label system accept
-// its options without effect in Docker; so do we for label=disable only.
+// parseSecurity decodes --security-opt. Options of SELinux have no effect where
+// it is not in use, as in Docker.
 func parseSecurity(h *container.HostConfig) (sec security, err error) {
 	for _, opt := range h.SecurityOpt {
 		if opt == "no-new-privileges" || opt == "no-new-privileges:true" {
 			sec.noNewPrivileges = true
 			continue
 		}
-		if opt == "systempaths=unconfined" || opt == "writable-cgroups=false" {
+		if opt == "systempaths=unconfined" {
 			continue
 		}
 		key, value, ok := strings.Cut(opt, "=")
@@ -132,8 +133,9 @@ func parseSecurity(h *container.HostConfig) (sec security, err error) {
 		case "apparmor":
 			sec.apparmor = value
 		case "label":
-			if value != "disable" {
-				return sec, errs.New(errs.Unsupported, "security option %q needs SELinux, which this daemon does not use", opt)
+		case "writable-cgroups":
+			if sec.writableCgroups, err = parseBool(value); err != nil {
+				return sec, errs.New(errs.InvalidArgument, "invalid --security-opt 2: %q", opt)
 			}
 		case "no-new-privileges":
 			if sec.noNewPrivileges, err = parseBool(value); err != nil {

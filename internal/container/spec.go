@@ -26,6 +26,7 @@ type plan struct {
 	hostname   string
 	ulimits    []specs.POSIXRlimit
 	noNewPriv  bool
+	cgroupsRW  bool
 	caps       []string
 	devices    []specs.LinuxDevice
 	deviceList []specs.LinuxDeviceCgroup

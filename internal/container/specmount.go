@@ -17,6 +17,8 @@ func (p *plan) standardMounts() []specs.Mount {
 	cg := []string{"ro", "nosuid", "noexec", "nodev"}
 	if h.Privileged {
 		sys, cg = sys[:3], cg[1:]
+	} else if p.cgroupsRW {
+		cg = cg[1:]
 	}
 	ms := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},

@@ -190,6 +190,7 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 	if err != nil {
 		return req, err
 	}
+	p.cgroupsRW = sec.writableCgroups
 	p.noNewPriv = sec.noNewPrivileges || s.Defaults.NoNewPrivileges
 	if p.caps, err = capabilities(r.Host); err != nil {
 		return req, err

@@ -119,7 +119,7 @@ func stopSignal(r *record, sig string) (unix.Signal, error) {
 	}
 	n, err := signal.ParseSignal(sig)
 	if err != nil {
-		return 0, errs.New(errs.InvalidArgument, "Invalid signal: %s", sig)
+		return 0, errs.New(errs.InvalidArgument, "invalid signal: %s", sig)
 	}
 	return n, nil
 }
@@ -146,12 +146,15 @@ func (s *Service) Kill(ctx context.Context, id, sig string) error {
 	signum := unix.SIGKILL
 	if sig != "" {
 		if signum, err = signal.ParseSignal(sig); err != nil {
-			return errs.New(errs.InvalidArgument, "Invalid signal: %s", sig)
+			return errs.New(errs.InvalidArgument, "invalid signal: %s", sig)
+		}
+		if !knownSignal(signum) {
+			return errs.New(errs.InvalidArgument, "the linux daemon does not support signal %d", signum)
 		}
 	}
 	r := c.view()
 	if !r.State.running() {
-		return errs.New(errs.Conflict, "cannot kill container: %s: container %s is not running", id, r.ID)
+		return errs.New(errs.Conflict, "container %s is not running", r.ID)
 	}
 	want, _ := stopSignal(&r, "")
 	if signum == unix.SIGKILL || signum == want { // the user wants it to end: no restart
@@ -161,12 +164,22 @@ func (s *Service) Kill(ctx context.Context, id, sig string) error {
 	exited := c.exited
 	c.mu.Unlock()
 	if err := s.kill(ctx, &r, signum); err != nil {
-		return errs.New(errs.KindOf(err), "cannot kill container: %s: %w", id, err)
+		return err
 	}
 	if signum == unix.SIGKILL && exited != nil {
 		return awaitKilled(&r, exited)
 	}
 	return nil
+}
+
+// knownSignal tells whether the kernel has a signal with that number.
+func knownSignal(n unix.Signal) bool {
+	for _, s := range signal.SignalMap {
+		if s == n {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Service) kill(ctx context.Context, r *record, sig unix.Signal) error {

@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -39,7 +40,7 @@ func (s *Service) Top(ctx context.Context, id, args string) (container.TopRespon
 	out, err := exec.CommandContext(ctx, "ps", append(strings.Fields(args), "-q"+strings.Join(list, ","))...).Output()
 	if err != nil { // -q does not go with every option: take all and choose
 		if out, err = exec.CommandContext(ctx, "ps", strings.Fields(args)...).Output(); err != nil {
-			return container.TopResponse{}, fmt.Errorf("run ps %s: %w", args, err)
+			return container.TopResponse{}, psError(args, err)
 		}
 	}
 	resp, err := parsePS(string(out), list)
@@ -47,6 +48,16 @@ func (s *Service) Top(ctx context.Context, id, args string) (container.TopRespon
 		s.publish(&r, events.ActionTop)
 	}
 	return resp, err
+}
+
+// psError is what ps says of its arguments, without its advice.
+func psError(args string, err error) error {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		return fmt.Errorf("run ps %s: %w", args, err)
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(exit.Stderr)), "\n")
+	return errs.New(errs.Internal, "ps: %s", line)
 }
 
 // parsePS picks the lines of the given pids from ps's table. The last column

@@ -24,7 +24,14 @@ func (s *Service) Update(ctx context.Context, id string, u engine.ContainerUpdat
 	defer c.op.Unlock()
 	r := c.view()
 	h := *r.Host
-	mergeResources(&h.Resources, &u.Resources)
+	warnings := discardUnsupported(&u.Resources, thisMachine())
+	if err := checkResources(&u.Resources, thisMachine(), true); err != nil {
+		return resp, err
+	}
+	resp.Warnings = append(resp.Warnings, warnings...)
+	if err := mergeResources(&h.Resources, &u.Resources); err != nil {
+		return resp, errs.New(errs.Conflict, "Cannot update container %s: %w", r.ID, err)
+	}
 	if u.RestartPolicy.Name != "" {
 		if h.AutoRemove && !u.RestartPolicy.IsNone() {
 			return resp, errs.New(errs.Conflict, "Restart policy cannot be updated because AutoRemove is enabled for the container")
@@ -34,7 +41,7 @@ func (s *Service) Update(ctx context.Context, id string, u engine.ContainerUpdat
 	if h.Annotations, err = mergeAnnotations(h.Annotations, u.Annotations); err != nil {
 		return resp, err
 	}
-	if _, err := validate(r.Config, &h); err != nil {
+	if _, err := validate(r.Config, &h, thisMachine(), true); err != nil {
 		return resp, err
 	}
 	back := func(now *record) { now.Host = r.Host }
@@ -80,7 +87,10 @@ func mergeAnnotations(have, change map[string]string) (map[string]string, error)
 }
 
 // mergeResources takes over what the request sets; zero means unchanged.
-func mergeResources(to, from *container.Resources) {
+func mergeResources(to, from *container.Resources) error {
+	if err := contradicts(to, from); err != nil {
+		return err
+	}
 	setInt := func(dst *int64, v int64) {
 		if v != 0 {
 			*dst = v
@@ -94,10 +104,9 @@ func mergeResources(to, from *container.Resources) {
 	setInt(&to.NanoCPUs, from.NanoCPUs)
 	setInt(&to.MemoryReservation, from.MemoryReservation)
 	if from.Memory != 0 {
-		// A lone new limit keeps the swap limit only if that is still above it.
 		to.Memory = from.Memory
-		if from.MemorySwap == 0 && to.MemorySwap > 0 && to.MemorySwap < to.Memory {
-			to.MemorySwap = 0
+		if to.MemorySwap == 0 {
+			to.MemorySwap = 2 * from.Memory // as create does with a container's first limit
 		}
 	}
 	setInt(&to.MemorySwap, from.MemorySwap)
@@ -113,4 +122,22 @@ func mergeResources(to, from *container.Resources) {
 	if from.PidsLimit != nil {
 		to.PidsLimit = from.PidsLimit
 	}
+	return nil
+}
+
+// contradicts finds new limits that do not go with those that a container has.
+func contradicts(have, from *container.Resources) error {
+	switch {
+	case from.NanoCPUs > 0 && have.CPUPeriod > 0:
+		return errs.New(errs.Conflict, "Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set")
+	case from.NanoCPUs > 0 && have.CPUQuota > 0:
+		return errs.New(errs.Conflict, "Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set")
+	case from.CPUPeriod > 0 && have.NanoCPUs > 0:
+		return errs.New(errs.Conflict, "Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set")
+	case from.CPUQuota > 0 && have.NanoCPUs > 0:
+		return errs.New(errs.Conflict, "Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set")
+	case from.MemorySwap == 0 && have.MemorySwap > 0 && from.Memory > have.MemorySwap:
+		return errs.New(errs.Conflict, "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time")
+	}
+	return nil
 }

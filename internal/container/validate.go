@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
+	"time"
 
+	units "github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	networktypes "github.com/moby/moby/api/types/network"
 	"github.com/moby/sys/signal"
@@ -17,23 +17,23 @@ import (
 	"github.com/gantry-run/gantry/internal/logship"
 )
 
-// minMemory is the smallest memory limit Docker accepts, in bytes.
-const minMemory = 6 << 20
-
-var hostnamePattern = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^[a-zA-Z0-9_]([a-zA-Z0-9_.-]*[a-zA-Z0-9_])?$`)
-})
-
-// validate checks a configuration by itself. Pure.
-func validate(cfg *container.Config, h *container.HostConfig) (warnings []string, err error) {
-	warnings = []string{}
+// validate checks a configuration by itself. What the machine cannot give is
+// taken out of h, with a warning. update is for a container that exists.
+func validate(cfg *container.Config, h *container.HostConfig, m machine, update bool) (warnings []string, err error) {
 	checks := []func(*container.Config, *container.HostConfig) error{
-		validateProcess, validateModes, validateRestart, validateResources, validateSecurity, validateLog, validateHealth,
+		validateProcess, validateHealthTimes, validateModes, validateRestart, validateSecurity, validateLog, validateHealth,
+	}
+	if !update { // later the record has a host name and ports, whosever they are
+		checks = append([]func(*container.Config, *container.HostConfig) error{validateJoined}, checks...)
 	}
 	for _, check := range checks {
 		if err := check(cfg, h); err != nil {
-			return warnings, err
+			return []string{}, err
 		}
+	}
+	warnings = append([]string{}, discardUnsupported(&h.Resources, m)...)
+	if err := checkResources(&h.Resources, m, update); err != nil {
+		return warnings, err
 	}
 	if h.NetworkMode.IsHost() && len(h.PortBindings) > 0 {
 		warnings = append(warnings, "Published ports are discarded when using host network mode")
@@ -41,12 +41,15 @@ func validate(cfg *container.Config, h *container.HostConfig) (warnings []string
 	return warnings, nil
 }
 
+// maxHostname is the kernel's limit.
+const maxHostname = 64
+
 func validateProcess(cfg *container.Config, h *container.HostConfig) error {
 	if cfg.WorkingDir != "" && !path.IsAbs(cfg.WorkingDir) {
 		return errs.New(errs.InvalidArgument, "the working directory '%s' is invalid, it needs to be an absolute path", cfg.WorkingDir)
 	}
-	if cfg.Hostname != "" && (len(cfg.Hostname) > 63 || !hostnamePattern().MatchString(cfg.Hostname)) {
-		return errs.New(errs.InvalidArgument, "invalid hostname: %s", cfg.Hostname)
+	if len(cfg.Hostname) > maxHostname {
+		return errs.New(errs.InvalidArgument, "invalid hostname: %s: it is longer than %d characters", cfg.Hostname, maxHostname)
 	}
 	for _, e := range cfg.Env {
 		if k, _, _ := strings.Cut(e, "="); k == "" {
@@ -66,10 +69,63 @@ func validateProcess(cfg *container.Config, h *container.HostConfig) error {
 	return nil
 }
 
-func validateModes(cfg *container.Config, h *container.HostConfig) error {
-	if h.NetworkMode.IsHost() && h.UTSMode.IsHost() && cfg.Hostname != "" {
-		return errs.New(errs.InvalidArgument, "conflicting options: hostname and the UTS mode")
+// minHealthDuration is the shortest time that a health check can be given.
+const minHealthDuration = time.Millisecond
+
+func validateHealthTimes(cfg *container.Config, _ *container.HostConfig) error {
+	health := cfg.Healthcheck
+	if health == nil {
+		return nil
 	}
+	if health.Retries < 0 {
+		return errs.New(errs.InvalidArgument, "Retries in Healthcheck cannot be negative")
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"Interval", health.Interval}, {"Timeout", health.Timeout}, {"StartPeriod", health.StartPeriod}, {"StartInterval", health.StartInterval}} {
+		if d.value != 0 && d.value < minHealthDuration {
+			return errs.New(errs.InvalidArgument, "%s in Healthcheck cannot be less than %s", d.name, minHealthDuration)
+		}
+	}
+	return nil
+}
+
+// validateJoined refuses settings of a network that the container does not have
+// of its own.
+func validateJoined(cfg *container.Config, h *container.HostConfig) error {
+	conflict := func(what string) error {
+		return errs.New(errs.InvalidArgument, "conflicting options: %s", what)
+	}
+	if h.UTSMode.IsHost() && cfg.Hostname != "" {
+		return conflict("hostname and the UTS mode")
+	}
+	if h.NetworkMode.IsHost() && len(h.Links) > 0 {
+		return conflict("host type networking can't be used with links. This would result in undefined behavior")
+	}
+	if !h.NetworkMode.IsContainer() {
+		return nil
+	}
+	switch {
+	case h.NetworkMode.ConnectedContainer() == "":
+		return errs.New(errs.InvalidArgument, "invalid network mode: invalid container format container:<name|id>")
+	case cfg.Hostname != "":
+		return conflict("hostname and the network mode")
+	case len(h.Links) > 0:
+		return conflict("container type network can't be used with links. This would result in undefined behavior")
+	case len(h.DNS) > 0:
+		return conflict("dns and the network mode")
+	case len(h.ExtraHosts) > 0:
+		return conflict("custom host-to-IP mapping and the network mode")
+	case len(h.PortBindings) > 0 || h.PublishAllPorts:
+		return conflict("port publishing and the container type network mode")
+	case len(cfg.ExposedPorts) > 0:
+		return conflict("port exposing and the container type network mode")
+	}
+	return nil
+}
+
+func validateModes(_ *container.Config, h *container.HostConfig) error {
 	if !h.IpcMode.Valid() {
 		return errs.New(errs.InvalidArgument, "invalid IPC mode: %v", h.IpcMode)
 	}
@@ -85,6 +141,18 @@ func validateModes(cfg *container.Config, h *container.HostConfig) error {
 	if !h.UsernsMode.Valid() {
 		return errs.New(errs.InvalidArgument, "invalid userns mode: %v", h.UsernsMode)
 	}
+	if h.Isolation != "" && !h.Isolation.IsDefault() {
+		return errs.New(errs.InvalidArgument, "invalid isolation (%s): linux only supports 'default'", h.Isolation)
+	}
+	if h.ShmSize < 0 {
+		return errs.New(errs.InvalidArgument, "SHM size can not be less than 0")
+	}
+	if h.OomScoreAdj < -1000 || h.OomScoreAdj > 1000 {
+		return errs.New(errs.InvalidArgument, "Invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
+	}
+	if _, ok := h.Annotations[""]; ok {
+		return errs.New(errs.InvalidArgument, "invalid Annotations: the empty string is not permitted as an annotation key")
+	}
 	if h.Runtime != DefaultRuntime && h.Runtime != "runc" {
 		return errs.New(errs.InvalidArgument, "unknown or invalid runtime name: %s", h.Runtime)
 	}
@@ -92,7 +160,7 @@ func validateModes(cfg *container.Config, h *container.HostConfig) error {
 		return errs.New(errs.InvalidArgument, "could not select device driver %q with capabilities: %v", h.DeviceRequests[0].Driver, h.DeviceRequests[0].Capabilities)
 	}
 	if len(h.StorageOpt) > 0 {
-		return errs.New(errs.InvalidArgument, "--storage-opt is not supported by the overlay storage driver: %v", h.StorageOpt)
+		return errs.New(errs.InvalidArgument, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
 	}
 	if len(h.Links) > 0 {
 		return errs.New(errs.Unsupported, "legacy links are not supported: use a user-defined network instead of --link")
@@ -116,36 +184,6 @@ func validateRestart(_ *container.Config, h *container.HostConfig) error {
 	}
 	if h.AutoRemove && !p.IsNone() {
 		return errs.New(errs.InvalidArgument, "can't create 'AutoRemove' container with restart policy")
-	}
-	return nil
-}
-
-func validateResources(_ *container.Config, h *container.HostConfig) error {
-	switch {
-	case h.Memory != 0 && h.Memory < minMemory:
-		return errs.New(errs.InvalidArgument, "Minimum memory limit allowed is 6MB")
-	case h.MemorySwap > 0 && h.Memory == 0:
-		return errs.New(errs.InvalidArgument, "You should always set the Memory limit when using Memoryswap limit, see usage")
-	case h.MemorySwap > 0 && h.MemorySwap < h.Memory:
-		return errs.New(errs.InvalidArgument, "Minimum memoryswap limit should be larger than memory limit, see usage")
-	case h.MemoryReservation > 0 && h.Memory > 0 && h.Memory < h.MemoryReservation:
-		return errs.New(errs.InvalidArgument, "Minimum memory limit can not be less than memory reservation limit, see usage")
-	case h.NanoCPUs > 0 && (h.CPUQuota > 0 || h.CPUPeriod > 0):
-		return errs.New(errs.InvalidArgument, "Conflicting options: Nano CPUs and CPU Period/Quota cannot both be set")
-	case h.NanoCPUs < 0:
-		return errs.New(errs.InvalidArgument, "invalid value for NanoCPUs: %d", h.NanoCPUs)
-	case h.CPUPeriod != 0 && (h.CPUPeriod < 1000 || h.CPUPeriod > 1000000):
-		return errs.New(errs.InvalidArgument, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
-	case h.CPUQuota > 0 && h.CPUQuota < 1000:
-		return errs.New(errs.InvalidArgument, "CPU cfs quota can not be less than 1ms (i.e. 1000)")
-	case h.ShmSize < 0:
-		return errs.New(errs.InvalidArgument, "SHM size can not be less than 0")
-	case h.OomScoreAdj < -1000 || h.OomScoreAdj > 1000:
-		return errs.New(errs.InvalidArgument, "Invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
-	case h.MemorySwappiness != nil && (*h.MemorySwappiness < -1 || *h.MemorySwappiness > 100):
-		return errs.New(errs.InvalidArgument, "Invalid value: %v, valid memory swappiness range is 0-100", *h.MemorySwappiness)
-	case h.BlkioWeight > 0 && (h.BlkioWeight < 10 || h.BlkioWeight > 1000):
-		return errs.New(errs.InvalidArgument, "Range of blkio weight is from 10 to 1000")
 	}
 	return nil
 }
@@ -185,8 +223,29 @@ func validateLog(_ *container.Config, h *container.HostConfig) error {
 			return errs.New(errs.InvalidArgument, "unknown log opt '%s' for %s log driver", k, kind)
 		}
 	}
+	if err := validateLogMode(h.LogConfig.Config); err != nil {
+		return err
+	}
 	_, err := logSettings(h.LogConfig)
 	return err
+}
+
+func validateLogMode(opts map[string]string) error {
+	mode := opts["mode"]
+	if mode != "" && mode != "blocking" && mode != "non-blocking" {
+		return errs.New(errs.InvalidArgument, "logger: logging mode not supported: %s", mode)
+	}
+	size, ok := opts["max-buffer-size"]
+	if !ok {
+		return nil
+	}
+	if mode != "non-blocking" {
+		return errs.New(errs.InvalidArgument, "logger: max-buffer-size option is only supported with 'mode=non-blocking'")
+	}
+	if _, err := units.RAMInBytes(size); err != nil {
+		return errs.New(errs.InvalidArgument, "error parsing option max-buffer-size: %w", err)
+	}
+	return nil
 }
 
 // checkModes verifies what refers to other objects: networks and containers

@@ -112,24 +112,29 @@ func (s systemService) DiskUsage(ctx context.Context) (system.DiskUsage, error) 
 	if err != nil {
 		return du, err
 	}
-	volumes, err := s.d.volumes.List(ctx, nil)
+	volumes, err := s.d.volumes.Usage(ctx)
 	if err != nil {
 		return du, err
 	}
 	du.ImageUsage = imageUsage(images, containers)
 	du.ContainerUsage = containerUsage(containers)
-	du.VolumeUsage = &volumetypes.DiskUsage{TotalCount: int64(len(volumes.Volumes)), Items: volumes.Volumes}
-	for _, v := range volumes.Volumes {
-		if v.UsageData != nil {
-			du.VolumeUsage.TotalSize += v.UsageData.Size
-			if v.UsageData.RefCount > 0 {
-				du.VolumeUsage.ActiveCount++
-			} else {
-				du.VolumeUsage.Reclaimable += v.UsageData.Size
-			}
+	du.VolumeUsage = volumeUsage(volumes)
+	return du, nil
+}
+
+// volumeUsage sums up volumes; a size of -1 is not known.
+func volumeUsage(volumes []volumetypes.Volume) *volumetypes.DiskUsage {
+	u := &volumetypes.DiskUsage{TotalCount: int64(len(volumes)), Items: volumes}
+	for _, v := range volumes {
+		size := max(v.UsageData.Size, 0)
+		u.TotalSize += size
+		if v.UsageData.RefCount > 0 {
+			u.ActiveCount++
+		} else {
+			u.Reclaimable += size
 		}
 	}
-	return du, nil
+	return u
 }
 
 func imageUsage(images []imagetypes.Summary, containers []container.Summary) *imagetypes.DiskUsage {
