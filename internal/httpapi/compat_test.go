@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/gantry-run/gantry/internal/testenv"
 )
 
 const compatFile = "../../docs/reference/compatibility.md"
@@ -18,22 +20,8 @@ const compatFile = "../../docs/reference/compatibility.md"
 // TestCompatibilityTableIsCurrent holds the table of endpoints against the
 // routes; -update rewrites it.
 func TestCompatibilityTableIsCurrent(t *testing.T) {
-	got := compatTable(t, documented(t))
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(compatFile), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(compatFile, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(compatFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what the routes say; run: go test ./internal/httpapi -run Compat -update", compatFile)
-	}
+	testenv.Section(t, compatFile, "endpoints", compatTable(t, documented(t)), *update,
+		"go test ./internal/httpapi -run Compat -update")
 }
 
 // endpoint is one documented operation.
@@ -84,7 +72,7 @@ func documented(t *testing.T) []endpoint {
 	return list
 }
 
-func compatTable(t *testing.T, list []endpoint) []byte {
+func compatTable(t *testing.T, list []endpoint) string {
 	t.Helper()
 	served := map[string]*route{}
 	for i := range routes {
@@ -111,19 +99,8 @@ func compatTable(t *testing.T, list []endpoint) []byte {
 			t.Errorf("%s is served but not part of the API", key)
 		}
 	}
-	var out bytes.Buffer
-	fmt.Fprintf(&out, `# Docker Engine API: what is served
-
-This table is made from the routes in internal/httpapi and the API's own
-description; a test keeps it current. Versions %s to %s are served, each in
-its own shape, with and without the `+"`/v1.x`"+` prefix. With `+"`min-api-version`"+` clients
-down to %s are let in, too. What is missing answers 404 "page not found".
-
-%d of %d operations work.
-
-| method | path | state |
-|---|---|---|
-`, DefaultMinVersion, MaxVersion, LowestMinVersion, works, len(list))
-	out.Write(rows.Bytes())
-	return out.Bytes()
+	return fmt.Sprintf("Versions %s to %s are served, each in its own shape, with and without the `/v1.x` prefix. With\n"+
+		"`min-api-version` clients down to %s are let in, too. What is missing answers 404 \"page not found\".\n\n"+
+		"%d of %d operations work.\n\n| method | path | state |\n|---|---|---|\n%s",
+		DefaultMinVersion, MaxVersion, LowestMinVersion, works, len(list), rows.String())
 }
