@@ -1,10 +1,12 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -60,6 +62,14 @@ func checkDomain(s string) (string, error) {
 }
 
 func isLetter(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }
+
+// checkDir makes the name of a directory absolute, however it came.
+func checkDir(s string) (string, error) {
+	if s == "" {
+		return s, errors.New("directory name cannot be empty")
+	}
+	return filepath.Abs(s)
+}
 
 // checkMirror checks a mirror's URL and gives it with a slash at the end.
 func checkMirror(s string) (string, error) {

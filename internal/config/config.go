@@ -78,6 +78,7 @@ type Config struct {
 	DNSOptions     []string
 	DNSSearch      []string
 
+	CDISpecDirs            []string // empty: the standard ones
 	RegistryMirrors        []string // URLs ending in a slash
 	InsecureRegistries     []string // hosts and CIDRs
 	MaxConcurrentDownloads int

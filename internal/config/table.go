@@ -101,7 +101,7 @@ var options = []option{
 	{flag: "cpu-rt-period", usage: "Limit the CPU real-time period in microseconds for the parent cgroup for all containers", value: unused("int"), fate: refused(noRealtime)},
 	{flag: "cpu-rt-runtime", usage: "Limit the CPU real-time runtime in microseconds for the parent cgroup for all containers", value: unused("int"), fate: refused(noRealtime)},
 	{flag: "oom-score-adjust", usage: "Set the oom_score_adj for the daemon", value: unused("int"), fate: ignored("set it in the service manager, as with current Docker")},
-	{flag: "cdi-spec-dir", key: "cdi-spec-dirs", usage: "CDI specification directories to use", value: unused("list"), fate: ignored("CDI devices are not implemented yet")},
+	{flag: "cdi-spec-dir", key: "cdi-spec-dirs", usage: "CDI specification directories to use", value: func(c *Config) value { return texts(&c.CDISpecDirs, checkDir) }},
 	{flag: "nri-opts", usage: "Node Resource Interface configuration", value: unused("nri-opts"), fate: ignored("NRI plugins are not implemented")},
 
 	// What Gantry does without.

@@ -44,6 +44,13 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 	if err != nil {
 		return resp, badReference(err)
 	}
+	images, err := s.resolveImageMounts(ctx, mounts)
+	if err != nil {
+		return resp, err
+	}
+	if len(images) > 0 {
+		resp.Warnings = append(resp.Warnings, "Image mount is an experimental feature")
+	}
 	c := newCtr(record{
 		ID: newID(), Created: time.Now().UTC(), Config: cfg, Host: host,
 		ImageID: img.ID, Platform: img.Platform, Manifest: img.Manifest, Mounts: mounts,
@@ -57,7 +64,7 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 	if cfg.Hostname, err = defaultHostname(cfg, host, c.rec.ID); err != nil {
 		return resp, err
 	}
-	if err := s.make(ctx, c, req.Name, img); err != nil {
+	if err := s.make(ctx, c, req.Name, img, images); err != nil {
 		return resp, err
 	}
 	resp.ID = c.rec.ID
@@ -81,7 +88,7 @@ func newCtr(r record) *ctr {
 
 // make performs the side effects of create: name, directory and record, root
 // file system, volumes. On failure all of them are undone.
-func (s *Service) make(ctx context.Context, c *ctr, name string, img engine.Image) (err error) {
+func (s *Service) make(ctx context.Context, c *ctr, name string, img engine.Image, images map[string]engine.Image) (err error) {
 	var undo cleanup.Stack
 	defer func() {
 		if err := undo.Run(); err != nil {
@@ -116,6 +123,10 @@ func (s *Service) make(ctx context.Context, c *ctr, name string, img engine.Imag
 		return err
 	}
 	undo.Push(func(ctx context.Context) error { return s.Images.RemoveRootfs(ctx, c.rec.ID) })
+	undo.Push(func(ctx context.Context) error { return s.removeImageMounts(ctx, &c.rec) })
+	if err := s.makeImageMounts(ctx, &c.rec, images); err != nil {
+		return err
+	}
 	if err := s.mark(ctx, c.rec.ID); err != nil {
 		return err
 	}

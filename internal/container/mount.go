@@ -36,8 +36,11 @@ type mountPoint struct {
 	Subpath      string              `json:",omitempty"`
 	DriverOpts   map[string]string   `json:",omitempty"`
 	VolumeLabels map[string]string   `json:",omitempty"`
+	ImageID      string              `json:",omitempty"` // of an image mount
 	Tmpfs        *mount.TmpfsOptions `json:",omitempty"`
 	TmpfsOpts    string              `json:",omitempty"` // --tmpfs PATH:OPTS
+
+	overlay []string // options of an image mount, found at each start
 }
 
 // planMounts merges every source of mounts in Docker's order of precedence:
@@ -119,7 +122,7 @@ func volumesFrom(ref string, from func(string) ([]mountPoint, error)) ([]mountPo
 	}
 	out := make([]mountPoint, 0, len(ms))
 	for _, m := range ms {
-		if m.Type == mount.TypeTmpfs {
+		if m.Type == mount.TypeTmpfs || m.Type == mount.TypeImage { // the other container's alone
 			continue
 		}
 		m.RW = m.RW && mode != "ro"
@@ -252,6 +255,14 @@ func fromMount(in *mount.Mount) (mountPoint, error) {
 			return bad("field Source must not be specified")
 		}
 		m.Tmpfs = in.TmpfsOptions
+	case mount.TypeImage:
+		if in.Source == "" {
+			return bad("field Source must not be empty")
+		}
+		if o := in.ImageOptions; o != nil && o.Subpath != "" {
+			return mountPoint{}, errs.New(errs.Unsupported, "image mount %s: a subpath of an image cannot be mounted", in.Target)
+		}
+		m.Name, m.RW, m.Propagation = in.Source, false, mount.PropagationRPrivate
 	default:
 		return bad("mount type unknown")
 	}

@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -77,7 +78,7 @@ func (s *Service) remove(ctx context.Context, c *ctr, volumes bool) error {
 	c.rec.State.Status = container.StateRemoving
 	r := c.rec
 	c.mu.Unlock()
-	if err := s.Images.RemoveRootfs(ctx, r.ID); err != nil {
+	if err := errors.Join(s.removeImageMounts(ctx, &r), s.Images.RemoveRootfs(ctx, r.ID)); err != nil {
 		c.mu.Lock()
 		c.rec.State.Status = container.StateDead
 		c.mu.Unlock()

@@ -141,7 +141,7 @@ func (s *Service) dropSnapshots(ctx context.Context) error {
 	}
 	var all error
 	for _, key := range keys {
-		if s.byID[key] == nil {
+		if s.byID[rootfsOwner(key)] == nil {
 			all = errors.Join(all, s.Images.RemoveRootfs(ctx, key))
 		}
 	}

@@ -64,6 +64,7 @@ type Defaults struct {
 	DNSOptions      []string
 	DNSSearch       []string
 	StopTimeout     time.Duration // of containers that name none; 0: 10 s
+	CDISpecDirs     []string      // where devices are described, later ones win
 }
 
 // Options are the parts that a Service works with.
@@ -215,7 +216,7 @@ func (s *Service) UsingImage(imageID string) (users []ImageUser) {
 	making := slices.Collect(maps.Values(s.making))
 	s.mu.RUnlock()
 	for _, c := range append(making, s.all()...) {
-		if r := c.view(); r.ImageID == imageID {
+		if r := c.view(); r.ImageID == imageID || r.mountsImage(imageID) {
 			users = append(users, ImageUser{ID: r.ID, Running: r.State.running()})
 		}
 	}

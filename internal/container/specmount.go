@@ -95,6 +95,9 @@ func specMount(m mountPoint) (specs.Mount, error) {
 		}
 		return specs.Mount{Destination: m.Destination, Type: "bind", Source: m.Source, Options: append(opts, prop)}, nil
 	}
+	if m.Type == mount.TypeImage {
+		return specs.Mount{Destination: m.Destination, Type: "overlay", Source: "overlay", Options: append(slices.Clone(m.overlay), "ro")}, nil
+	}
 	return specs.Mount{}, fmt.Errorf("mount %s: unknown type %q", m.Destination, m.Type)
 }
 

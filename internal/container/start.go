@@ -211,8 +211,14 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 		}
 		return req, err
 	}
+	if err := s.findImageMounts(ctx, r); err != nil {
+		return req, err
+	}
 	sp, err := p.spec()
 	if err != nil {
+		return req, err
+	}
+	if err := s.injectDevices(sp, r.Host.DeviceRequests); err != nil {
 		return req, err
 	}
 	if sp.Linux.Seccomp, err = s.seccomp(sec.seccomp, r.Host.Privileged, sp); err != nil {

@@ -68,7 +68,7 @@ func (d *Daemon) containerDefaults() containers.Defaults {
 		Ulimits:        slices.Collect(maps.Values(c.DefaultUlimits)),
 		SeccompProfile: c.SeccompProfile, NoNewPrivileges: c.NoNewPrivileges, CgroupParent: c.CgroupParent,
 		CgroupnsMode: container.CgroupnsMode(c.CgroupnsMode), IpcMode: container.IpcMode(c.IpcMode), Init: c.Init,
-		DNSOptions: c.DNSOptions, DNSSearch: c.DNSSearch, StopTimeout: c.DefaultStopTimeout,
+		DNSOptions: c.DNSOptions, DNSSearch: c.DNSSearch, StopTimeout: c.DefaultStopTimeout, CDISpecDirs: d.cdiSpecDirs(),
 	}
 	for _, a := range c.DNS {
 		def.DNS = append(def.DNS, a.String())
@@ -83,6 +83,15 @@ func (d *Daemon) containerDefaults() containers.Defaults {
 		}
 	}
 	return def
+}
+
+// cdiSpecDirs are the directories that the CDI specification names, unless told
+// otherwise.
+func (d *Daemon) cdiSpecDirs() []string {
+	if len(d.cfg.CDISpecDirs) > 0 {
+		return d.cfg.CDISpecDirs
+	}
+	return []string{"/etc/cdi", "/var/run/cdi"}
 }
 
 // registryConfig is the registry part of info.

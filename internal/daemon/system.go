@@ -61,7 +61,7 @@ func (s systemService) Info(ctx context.Context) (system.Info, error) {
 		},
 		DefaultRuntime: "gantry-runtime", Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		LiveRestoreEnabled: true, InitBinary: "docker-init", SecurityOptions: d.securityOptions(),
-		FirewallBackend: &system.FirewallInfo{Driver: "nftables"}, CDISpecDirs: []string{},
+		FirewallBackend: &system.FirewallInfo{Driver: "nftables"}, CDISpecDirs: d.cdiSpecDirs(),
 		Warnings: d.warnings,
 	}
 	if v2 {

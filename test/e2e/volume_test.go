@@ -101,3 +101,45 @@ func TestVolumesFrom(t *testing.T) {
 		c.ok("rm", name)
 	})
 }
+
+// An image as a mount: read-only, in use while the container is there, and gone
+// with it.
+func TestImageMount(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	t.Parallel()
+	c := currentClient(t)
+	name, img := c.container(), testenv.Unique("img")
+	c.ok("tag", "layered", img)
+	c.ok("create", "--name", name, "--mount", "type=image,source="+img+",target=/img", "busybox", "sh", "-c", "cat /img/layers/changed; ls /img/layers; echo > /img/no")
+	for range 2 { // the second start finds the same
+		r := c.do("start", "-a", name)
+		equal(t, "files", r.stdout, "top\nchanged\nkeep\nopaque\nturned\n")
+		matches(t, "written", r.stderr, "Read-only file system")
+	}
+	equal(t, "inspect", c.ok("inspect", "-f", "{{with index .Mounts 0}}{{.Type}} {{.Name}} {{.Destination}} {{.RW}}{{end}}", name), "image "+img+" /img false")
+	c.ok("rmi", img) // layered keeps its own name
+	matches(t, "unknown image", c.fails(1, "create", "--mount", "type=image,source=nope,target=/x", "busybox"), "")
+	matches(t, "no source", c.fails(1, "create", "--mount", "type=image,target=/x", "busybox"), `invalid mount config for type "image": field Source must not be empty`)
+}
+
+// currentClient is a client that knows today's options.
+func currentClient(t *testing.T) *cli {
+	t.Helper()
+	for _, cl := range world.clients {
+		if cl.name != "docker20" {
+			return bind(t, cl, world.engine)
+		}
+	}
+	t.Skip("needs a client of today: only docker 20.10 is asked for")
+	return nil
+}
+
+// Clients divide by what they find here: a volume must have its size.
+func TestDiskUsageOfVolumes(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		name := c.volume()
+		c.ok("run", "--rm", "-v", name+":/d", "busybox", "sh", "-c", "head -c 5000 /dev/zero > /d/file")
+		matches(t, "df", c.ok("system", "df"), `(?m)^Local Volumes +[1-9]\d* +\d+ +\S+B`)
+		matches(t, "df -v", c.ok("system", "df", "-v"), `(?m)^`+name+` +0 +5(\.0*)?kB`)
+	})
+}
