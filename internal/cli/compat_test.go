@@ -41,6 +41,8 @@ var differs = map[string]string{
 	"container create --mount":         "without `image-subpath`",
 	"container run --mount":            "without `image-subpath`",
 	"--gpus":                           "through CDI: any vendor's devices of the class `gpu`",
+	"container create --link":          "not shown among the names in `ps`; with `--icc=false` it opens no ports",
+	"container run --link":             "not shown among the names in `ps`; with `--icc=false` it opens no ports",
 	"container start --checkpoint":     "refused: there are no checkpoints",
 	"container start --checkpoint-dir": "refused: there are no checkpoints",
 	"container update --memory":        "also without `--memory-swap` for a container without limit: swap becomes twice as much",

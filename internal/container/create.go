@@ -59,6 +59,11 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 	if req.Network != nil {
 		c.rec.Network = req.Network.EndpointsConfig
 	}
+	if host.NetworkMode.IsBridge() {
+		if c.rec.Links, err = s.resolveLinks(host.Links); err != nil {
+			return resp, err
+		}
+	}
 	argv := slices.Concat(cfg.Entrypoint, cfg.Cmd)
 	c.rec.Path, c.rec.Args = argv[0], argv[1:]
 	if cfg.Hostname, err = defaultHostname(cfg, host, c.rec.ID); err != nil {

@@ -218,7 +218,7 @@ func (s *Service) execProcess(r *record, x *execution, size *[2]uint) (json.RawM
 	cfg := *r.Config
 	cfg.Env, cfg.Tty = mergeEnv(r.Config.Env, x.req.Env), x.req.Tty
 	p := specs.Process{
-		Terminal: x.req.Tty, Args: x.req.Cmd, Env: processEnv(&cfg, r.Config.Hostname), Cwd: r.Config.WorkingDir,
+		Terminal: x.req.Tty, Args: x.req.Cmd, Env: processEnv(&cfg, r.Config.Hostname, s.linkEnv(r)), Cwd: r.Config.WorkingDir,
 		Capabilities: capabilitySets(caps, ""), Rlimits: limits, NoNewPrivileges: (sec.noNewPrivileges || s.Defaults.NoNewPrivileges) && !x.req.Privileged,
 	}
 	if x.req.WorkingDir != "" {

@@ -22,29 +22,34 @@ const hostLoopbackHosts = "127.0.0.1\tlocalhost\n" +
 	"ff02::2\tip6-allrouters\n"
 
 // networkFiles writes resolv.conf, hostname and hosts beside the record and
-// gives the host name. The files are bound into the container, so they are
+// gives the host name and the variables of links. The files are bound into the container, so they are
 // rewritten in place: a new inode would not be seen by those who join.
-func (s *Service) networkFiles(r *record, sb *engine.Sandbox) (hostname string, err error) {
+func (s *Service) networkFiles(r *record, sb *engine.Sandbox) (hostname string, linkEnv []string, err error) {
 	hostname = r.Config.Hostname
 	if r.Host.NetworkMode.IsHost() && (hostname == "" || hostname == r.ID[:12]) || r.Host.UTSMode.IsHost() {
 		if hostname, err = os.Hostname(); err != nil {
-			return "", fmt.Errorf("read host name: %w", err)
+			return "", nil, fmt.Errorf("read host name: %w", err)
 		}
 	}
 	if ref := r.Host.NetworkMode.ConnectedContainer(); ref != "" {
-		return s.borrowNetworkFiles(r, ref)
+		hostname, err = s.borrowNetworkFiles(r, ref)
+		return hostname, nil, err
+	}
+	linkHosts, linkEnv, err := s.linkFiles(r, sb)
+	if err != nil {
+		return "", nil, err
 	}
 	files := map[string]string{
 		"hostname":    hostname + "\n",
-		"hosts":       hosts(r, hostname, sb),
+		"hosts":       hosts(r, hostname, linkHosts, sb),
 		"resolv.conf": s.resolvConf(r, sb),
 	}
 	for name, content := range files {
 		if err := os.WriteFile(s.store.file(r.ID, name), []byte(content), 0o644); err != nil {
-			return "", fmt.Errorf("write %s of container %s: %w", name, r.ID, err)
+			return "", nil, fmt.Errorf("write %s of container %s: %w", name, r.ID, err)
 		}
 	}
-	return hostname, nil
+	return hostname, linkEnv, nil
 }
 
 // borrowNetworkFiles copies the files of the container whose network is joined.
@@ -66,7 +71,7 @@ func (s *Service) borrowNetworkFiles(r *record, ref string) (string, error) {
 	return o.Config.Hostname, nil
 }
 
-func hosts(r *record, hostname string, sb *engine.Sandbox) string {
+func hosts(r *record, hostname, links string, sb *engine.Sandbox) string {
 	var b strings.Builder
 	if r.Host.NetworkMode.IsHost() {
 		if data, err := os.ReadFile("/etc/hosts"); err == nil {
@@ -79,6 +84,7 @@ func hosts(r *record, hostname string, sb *engine.Sandbox) string {
 	if b.Len() == 0 {
 		b.WriteString(hostLoopbackHosts)
 	}
+	b.WriteString(links)
 	var gateway netip.Addr
 	if sb != nil {
 		names := hostname

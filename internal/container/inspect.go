@@ -19,6 +19,9 @@ func (s *Service) Inspect(ctx context.Context, id string, size bool) (container.
 	}
 	r := c.view()
 	host := *r.Host
+	if len(r.Links) > 0 {
+		host.Links = s.shownLinks(&r)
+	}
 	resp := container.InspectResponse{
 		ID: r.ID, Created: r.Created.Format(time.RFC3339Nano), Path: r.Path, Args: notNil(r.Args),
 		State: apiState(c, r.State), Image: r.ImageID, Name: "/" + r.Name, RestartCount: r.RestartCount,

@@ -30,6 +30,7 @@ type record struct {
 	Platform ocispec.Platform
 	Manifest *ocispec.Descriptor `json:",omitempty"`
 	Mounts   []mountPoint        `json:",omitempty"`
+	Links    []link              `json:",omitempty"`
 
 	State        state
 	RestartCount int

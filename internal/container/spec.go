@@ -27,6 +27,7 @@ type plan struct {
 	ulimits    []specs.POSIXRlimit
 	noNewPriv  bool
 	cgroupsRW  bool
+	linkEnv    []string // variables of linked containers
 	caps       []string
 	devices    []specs.LinuxDevice
 	deviceList []specs.LinuxDeviceCgroup
@@ -80,7 +81,7 @@ func (p *plan) process() *specs.Process {
 	proc := &specs.Process{
 		Terminal:        cfg.Tty,
 		Args:            args,
-		Env:             processEnv(cfg, p.hostname),
+		Env:             processEnv(cfg, p.hostname, p.linkEnv),
 		Cwd:             cfg.WorkingDir,
 		Rlimits:         p.ulimits,
 		NoNewPrivileges: p.noNewPriv,
@@ -118,7 +119,7 @@ func capabilitySets(caps []string, _ string) *specs.LinuxCapabilities {
 	return &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}
 }
 
-func processEnv(cfg *container.Config, hostname string) []string {
+func processEnv(cfg *container.Config, hostname string, links []string) []string {
 	env := []string{DefaultPath}
 	if hostname != "" {
 		env = append(env, "HOSTNAME="+hostname)
@@ -126,6 +127,7 @@ func processEnv(cfg *container.Config, hostname string) []string {
 	if cfg.Tty {
 		env = append(env, "TERM=xterm")
 	}
+	env = append(env, links...)
 	for _, e := range cfg.Env {
 		env = setEnv(env, e)
 	}

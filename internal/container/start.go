@@ -47,6 +47,10 @@ func (s *Service) start(ctx context.Context, c *ctr) error {
 	r := c.view()
 	err := s.launch(ctx, c)
 	if err == nil {
+		r := c.view()
+		if err := s.relink(&r); err != nil {
+			s.Log.Warn("tell linked containers of a new address", "container", r.ID, "error", err)
+		}
 		s.publish(&r, events.ActionStart)
 		return nil
 	}
@@ -201,7 +205,7 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 	if p.ulimits, err = parseUlimits(r.Host.Ulimits, s.Defaults.Ulimits); err != nil {
 		return req, err
 	}
-	if p.hostname, err = s.networkFiles(r, sandbox); err != nil {
+	if p.hostname, p.linkEnv, err = s.networkFiles(r, sandbox); err != nil {
 		return req, err
 	}
 	made, err := checkSources(r.Mounts) // a host path may be gone since create

@@ -159,9 +159,6 @@ func validateModes(_ *container.Config, h *container.HostConfig) error {
 	if len(h.StorageOpt) > 0 {
 		return errs.New(errs.InvalidArgument, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
 	}
-	if len(h.Links) > 0 {
-		return errs.New(errs.Unsupported, "legacy links are not supported: use a user-defined network instead of --link")
-	}
 	return nil
 }
 
