@@ -82,6 +82,7 @@ func dispatch(ctx context.Context, s *session.Session, root *cobra.Command, args
 		return helpCommand(s, root, args[1:])
 	case name == cobra.ShellCompRequestCmd || name == cobra.ShellCompNoDescRequestCmd || name == "completion":
 		addAll(s, root)
+		completeFlags(s, root)
 	default:
 		e := find(name)
 		if e == nil {

@@ -116,6 +116,14 @@ func TestCompletion(t *testing.T) {
 		{[]string{"volume", "rm", ""}, "v9\n", ""},
 		{[]string{"pu"}, "pull\t", ""},
 		{[]string{"run", "--net"}, "--network\t", "--net\t"},
+		{[]string{"run", "--network", ""}, "net10\n", ""},
+		{[]string{"run", "--network", "container:"}, "container:web\n", ""},
+		{[]string{"run", "--volumes-from", ""}, "web\n", ""},
+		{[]string{"update", "--restart", ""}, "unless-stopped\n", ""},
+		{[]string{"ps", "--filter", ""}, "status=\n", "scope=\n"},
+		{[]string{"network", "ls", "--filter", ""}, "scope=\n", "status=\n"},
+		{[]string{"run", "--memory", ""}, ":4\n", ":0\n"},
+		{[]string{"run", "--env-file", ""}, ":0\n", ":4\n"},
 	} {
 		got := call(t, "", append([]string{"gantry", "__complete"}, c.args...)...)
 		if !strings.Contains(got.stdout, c.want) || c.not != "" && strings.Contains(got.stdout, c.not) {

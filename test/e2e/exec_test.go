@@ -90,7 +90,7 @@ func TestExecInStopped(t *testing.T) {
 	each(t, func(t *testing.T, c *cli) {
 		name := c.container()
 		id := c.ok("create", "--name", name, "busybox", "true")
-		matches(t, "stderr", c.fails(1, "exec", name, "true"), `Container (`+id+`|`+name+`) is not running`)
+		matches(t, "stderr", c.fails(1, "exec", name, "true"), `[Cc]ontainer (`+id+`|`+name+`) is not running`)
 	})
 }
 
