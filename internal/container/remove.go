@@ -26,7 +26,7 @@ func (s *Service) Remove(ctx context.Context, id string, force, volumes bool) er
 	r := c.view()
 	if r.State.running() || r.State.Status == container.StateRestarting {
 		if !force {
-			return errRunning(&r)
+			return errRunning(&r, id)
 		}
 		if err := s.endForRemoval(ctx, c); err != nil {
 			return err
@@ -40,13 +40,13 @@ func (s *Service) Remove(ctx context.Context, id string, force, volumes bool) er
 	default:
 	}
 	if r = c.view(); r.State.running() { // started meanwhile
-		return errRunning(&r)
+		return errRunning(&r, id)
 	}
 	return s.remove(context.WithoutCancel(ctx), c, volumes)
 }
 
-func errRunning(r *record) error {
-	return errs.New(errs.Conflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+r.Name, r.State.Status)
+func errRunning(r *record, id string) error {
+	return errs.New(errs.Conflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", id, r.State.Status)
 }
 
 func (s *Service) endForRemoval(ctx context.Context, c *ctr) error {
@@ -161,5 +161,5 @@ func pruneUntil(f engine.Filters) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, errs.New(errs.InvalidArgument, "invalid filter 'until=%s'", vs[0])
+	return time.Time{}, errs.New(errs.InvalidArgument, "failed to parse value as time or duration: %q", vs[0])
 }

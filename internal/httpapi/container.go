@@ -142,7 +142,10 @@ func (a *api) containerStop(w *reply, r *request) error {
 		return err
 	}
 	if err := a.backend.Containers.Stop(r.Context(), r.name, signal, timeout); err != nil {
-		return err
+		if errs.Is(err, errs.NotFound) || errs.Is(err, errs.NotModified) {
+			return err
+		}
+		return errs.New(errs.KindOf(err), "cannot stop container: %s: %w", r.name, err)
 	}
 	return w.noContent()
 }

@@ -10,6 +10,7 @@
 //
 //	go test ./test/e2e                       gantryd from bin/, all clients
 //	E2E_ENGINE=docker go test ./test/e2e     dockerd as the oracle
+//	E2E_ENGINE=docker E2E_DOCKERD=$(scripts/dockerd) go test ./test/e2e   a dockerd of today
 //	E2E_CLIENTS=gantry go test ./test/e2e    only some clients
 //	E2E_KEEP=1 go test -run X ./test/e2e     keep the daemon's directory and log
 package e2e

@@ -67,6 +67,9 @@ func binDir() string {
 
 func daemonPath() string {
 	if engineKind() == dockerEngine {
+		if d := os.Getenv("E2E_DOCKERD"); d != "" {
+			return d
+		}
 		return "/usr/sbin/dockerd"
 	}
 	return filepath.Join(binDir(), "gantryd")
@@ -93,6 +96,9 @@ func startEngine(dir string, o engineOptions) (*engine, error) {
 		if err := os.WriteFile(filepath.Join(dir, "daemon.json"), []byte("{}\n"), 0o644); err != nil {
 			return nil, err
 		}
+	}
+	if e.kind == dockerEngine && os.Getenv("E2E_DOCKERD") != "" {
+		e.args = append(e.args, "--userland-proxy=false") // the installed proxy is another version's
 	}
 	if !contains(o.args, "--bridge") {
 		e.args = append(e.args, "--bip", fmt.Sprintf("10.%d.0.1/16", 100+n))

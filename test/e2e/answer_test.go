@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/gantry-run/gantry/internal/testenv"
+)
+
+// answers are commands of which people see the answer often: wrong input, mostly.
+// NAME is a container that runs, GONE one that has ended with code 3. The
+// expected texts are dockerd's 28.5.2; run the test against it with
+// E2E_ENGINE=docker E2E_DOCKERD=$(scripts/dockerd).
+var answers = []struct {
+	args string
+	code int
+	want string // standard error, or standard output where the code is 0
+}{
+	{"create -m 1m busybox", 1, "Minimum memory limit allowed is 6MB"},
+	{"create --memory-reservation 1m busybox", 1, "Minimum memory reservation allowed is 6MB"},
+	{"create --memory-swap 10m busybox", 1, "You should always set the Memory limit when using Memoryswap limit, see usage"},
+	{"create -m 100m --memory-swap 50m busybox", 1, "Minimum memoryswap limit should be larger than memory limit, see usage"},
+	{"create -m 100m --memory-reservation 200m busybox", 1, "Minimum memory limit can not be less than memory reservation limit, see usage"},
+	{"create --cpus 1 --cpu-period 1000 busybox", 1, "Conflicting options: Nano CPUs and CPU Period cannot both be set"},
+	{"create --cpus 1 --cpu-quota 1000 busybox", 1, "Conflicting options: Nano CPUs and CPU Quota cannot both be set"},
+	{"create --cpuset-cpus abc busybox", 1, "Invalid value abc for cpuset cpus: invalid format: abc"},
+	{"create --isolation foo busybox", 1, "invalid isolation (foo): linux only supports 'default'"},
+	{"create --security-opt foo=bar busybox", 1, `invalid --security-opt 2: "foo=bar"`},
+	{"create --restart foo busybox", 1, "invalid restart policy: unknown policy 'foo'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"},
+	{"create --restart on-failure:-1 busybox", 1, "invalid restart policy: maximum retry count cannot be negative"},
+	{"create --network container: busybox", 1, "invalid network mode: invalid container format container:<name|id>"},
+	{"create --network container:NAME -p 80:80 busybox", 1, "conflicting options: port publishing and the container type network mode"},
+	{"create --network container:NAME --hostname foo busybox", 1, "conflicting options: hostname and the network mode"},
+	{"create --network container:NAME --dns 1.1.1.1 busybox", 1, "conflicting options: dns and the network mode"},
+	{"create --network container:NAME --add-host a:1.1.1.1 busybox", 1, "conflicting options: custom host-to-IP mapping and the network mode"},
+	{"create --network container:NAME --expose 80 busybox", 1, "conflicting options: port exposing and the container type network mode"},
+	{"create --log-opt mode=foo busybox", 1, "logger: logging mode not supported: foo"},
+	{"create --log-opt mode=blocking --log-opt max-buffer-size=1m busybox", 1, "logger: max-buffer-size option is only supported with 'mode=non-blocking'"},
+	{"create --mount type=foo,dst=/x busybox", 1, `invalid mount config for type "foo": mount type unknown`},
+	{"create --mount type=image,dst=/x busybox", 1, `invalid mount config for type "image": field Source must not be empty`},
+	{"create -v /tmp:/x:foo busybox", 1, "invalid mode: foo"},
+	{"create -v /tmp:x busybox", 1, `invalid volume specification: '/tmp:x': invalid mount config for type "bind": invalid mount path: 'x' mount path must be absolute`},
+	{"create -v /tmp:/ busybox", 1, `invalid volume specification: '/tmp:/': invalid mount config for type "bind": invalid specification: destination can't be '/'`},
+	{"create --tmpfs / busybox", 1, "invalid specification: destination can't be '/'"},
+	{"create --health-interval 1ns --health-cmd x busybox", 1, "Interval in Healthcheck cannot be less than 1ms"},
+	{"create --annotation =a busybox", 1, "invalid Annotations: the empty string is not permitted as an annotation key"},
+	{"create --link nope busybox", 1, "could not get container for nope: No such container: nope"},
+	{"ps --filter status=foo", 1, "invalid filter 'status=foo': invalid value for state (foo): must be one of created, running, paused, restarting, removing, exited, dead"},
+	{"ps --filter health=foo", 1, "invalid filter 'health=foo': invalid value for health (foo): must be one of none, starting, healthy, unhealthy"},
+	{"ps --filter exited=x", 1, `invalid filter 'exited=x': strconv.Atoi: parsing "x": invalid syntax`},
+	{"kill GONE", 1, "cannot kill container: GONE: container GONE-ID is not running"},
+	{"kill -s FOO NAME", 1, "cannot kill container: NAME: invalid signal: FOO"},
+	{"kill -s 99 NAME", 1, "cannot kill container: NAME: the linux daemon does not support signal 99"},
+	{"stop -s FOO NAME", 1, "cannot stop container: NAME: invalid signal: FOO"},
+	{"unpause NAME", 1, "Container NAME-ID is not paused"},
+	{"exec GONE true", 1, "container GONE-ID is not running"},
+	{"top NAME -o nope", 1, `ps: error: unknown user-defined format specifier "nope"`},
+	{"cp NAME:/nope -", 1, "Could not find the file /nope in container NAME"},
+	{"rename NAME GONE", 1, "Error when allocating new name: Conflict. The container name \"/GONE\" is already in use by container \"GONE-ID\". You have to remove (or rename) that container to be able to reuse that name.\nError: failed to rename container named NAME"},
+	{"rm NAME", 1, `cannot remove container "NAME": container is running: stop the container before removing or force remove`},
+	{"update --cpus 1 --cpu-quota 1000 NAME", 1, "Conflicting options: Nano CPUs and CPU Quota cannot both be set"},
+	{"update --cpuset-cpus abc NAME", 1, "Invalid value abc for cpuset cpus: invalid format: abc"},
+	{"inspect -f {{.HostConfig.MemorySwappiness}}|{{.Config.Volumes}}|{{.HostConfig.OomKillDisable}} GONE", 0, "<nil>|map[]|false"},
+	{"container prune -f --filter until=abc", 1, `failed to parse value as time or duration: "abc"`},
+}
+
+func TestAnswers(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	if engineKind() == dockerEngine && os.Getenv("E2E_DOCKERD") == "" {
+		t.Skip("needs a dockerd of today: E2E_DOCKERD names one")
+	}
+	t.Parallel()
+	for _, cl := range world.clients {
+		if cl.name == "docker20" {
+			continue // words errors in its own way
+		}
+		t.Run(cl.name, func(t *testing.T) {
+			t.Parallel()
+			c := bind(t, cl, world.engine)
+			name, gone := c.background(), c.container()
+			c.fails(3, "run", "--name", gone, "busybox", "sh", "-c", "exit 3")
+			id := func(name string) string { return c.ok("inspect", "-f", "{{.Id}}", name) }
+			names := strings.NewReplacer("GONE-ID", id(gone), "NAME-ID", id(name), "GONE", gone, "NAME", name)
+			for _, a := range answers {
+				r := c.do(strings.Fields(names.Replace(a.args))...)
+				got := strings.TrimPrefix(message(r.stderr), "Error response from daemon: ")
+				if r.code == 0 {
+					got = strings.TrimSpace(r.stdout)
+				}
+				if want := names.Replace(a.want); r.code != a.code || got != want {
+					t.Errorf("%s: code %d, want %d\n got %s\nwant %s", a.args, r.code, a.code, got, want)
+				}
+			}
+		})
+	}
+}
