@@ -4,17 +4,16 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"testing"
 )
 
 // Section holds a generated part of a document, between the lines
 // "<!-- generated: NAME -->" and "<!-- end: NAME -->", against what it should
 // be. With write it is put there; how tells the reader of a failure that way.
-func Section(t testing.TB, file, name, want string, write bool, how string) {
+func Section(t TB, file, name, want string, write bool, how string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	begin, end := []byte(fmt.Sprintf("<!-- generated: %s -->\n", name)), []byte(fmt.Sprintf("<!-- end: %s -->\n", name))
 	before, rest, ok := bytes.Cut(data, begin)
@@ -30,6 +29,6 @@ func Section(t testing.TB, file, name, want string, write bool, how string) {
 		return
 	}
 	if err := os.WriteFile(file, bytes.Join([][]byte{before, begin, []byte(want), end, after}, nil), 0o644); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 }
