@@ -187,7 +187,7 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 	}
 	hasCgroupNS := kinds&unix.CLONE_NEWCGROUP != 0
 	if !c.state.UserNS && !c.state.TimeNS && boot.Threadable(p, 0) {
-		p.FDs, b.extra = plan.FDs{MountNS: files[0]}, nil // the thread joins them, the child need not
+		p.FDs, b.extra = plan.FDs{MountNS: files[0]}, nil // the thread joins it, or its script does
 		if hasCgroupNS {
 			p.FDs.CgroupNS = files[1]
 		}

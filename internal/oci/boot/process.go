@@ -17,7 +17,7 @@ import (
 // been born in, but for those that a whole process can only enter by itself.
 func (b *initializer) join() error {
 	fds := b.plan.FDs
-	if fds.CgroupNS > 0 {
+	if fds.CgroupNS > 0 && b.thread == nil { // else addBirth does it
 		if err := unix.Setns(fds.CgroupNS, unix.CLONE_NEWCGROUP); err != nil {
 			return fmt.Errorf("join cgroup namespace: %w", err)
 		}

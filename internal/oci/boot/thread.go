@@ -146,8 +146,8 @@ func (t *thread) isLate(name string) bool {
 
 // OnThread sets the container up from the calling thread, or joins it for one
 // more process, and fills in what the process needs: Files, Console and Script.
-// The thread ends up in the container's namespaces, the cgroup namespace of a
-// new container excepted, and must end with the call's caller. Plans for which
+// The thread ends up in the container's namespaces, the cgroup namespace
+// excepted, and must end with the call's caller. Plans for which
 // Threadable is false are not allowed. On error nothing stays open.
 //
 // Neither the thread nor the process before it executes its script is in the
@@ -277,27 +277,8 @@ func (b *initializer) addBirth(s script, g Ground) error {
 		s.call("join PID namespace", unix.SYS_SETNS, bare.Int(number), bare.Int(unix.CLONE_NEWPID))
 	}
 	if t.Forks(g) {
-		var flags, group uint64 = unix.CLONE_PARENT, 0
-		handle := -1
-		if g.Group >= 0 {
-			number, err := t.lend(g.Group)
-			if err != nil {
-				return err
-			}
-			flags, group, handle = flags|unix.CLONE_INTO_CGROUP, uint64(number), number
-			if t.NewPID {
-				flags |= unix.CLONE_NEWPID
-			}
-		}
-		child := s.Slot()
-		// struct clone_args: flags and, last of eleven words, the cgroup.
-		args := s.Words(flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, group)
-		s.call("fork", unix.SYS_CLONE3, args, bare.Int(11*8)).Into(child).IfZero(3)
-		s.call("report pid", unix.SYS_WRITE, bare.Int(b.sock), s.Bytes([]byte{FrameBorn, 4, 0, 0, 0}), bare.Int(frameHead))
-		s.call("report pid", unix.SYS_WRITE, bare.Int(b.sock), child.Addr(), bare.Int(4))
-		s.call("end", unix.SYS_EXIT_GROUP, bare.Int(0))
-		if handle >= 0 {
-			s.call("close cgroup", unix.SYS_CLOSE, bare.Int(handle))
+		if err := b.addFork(s, g.Group); err != nil {
+			return err
 		}
 	}
 	return b.addTasks(s, g)
@@ -314,6 +295,61 @@ func (b *initializer) addTasks(s script, g Ground) error {
 		s.call("join cgroup", unix.SYS_WRITE, bare.Int(number), s.Bytes([]byte{'0'}), bare.Int(1))
 		s.call("close cgroup", unix.SYS_CLOSE, bare.Int(number))
 	}
+	return b.addCgroupNS(s)
+}
+
+// addFork adds the fork, in which the process ends and its child goes on, in the
+// v2 cgroup if there is one. Into a cgroup that is at its limit of processes no
+// child is born, but one may move there.
+func (b *initializer) addFork(s script, group int) error {
+	const flags = unix.CLONE_PARENT
+	child := s.Slot()
+	fork := func(into, group uint64) *bare.Call {
+		// struct clone_args: flags and, last of eleven words, the cgroup.
+		args := s.Words(flags|into, 0, 0, 0, 0, 0, 0, 0, 0, 0, group)
+		call := s.call("fork", unix.SYS_CLONE3, args, bare.Int(11*8)).Into(child)
+		s.call("report pid", unix.SYS_WRITE, bare.Int(b.sock), s.Bytes([]byte{FrameBorn, 4, 0, 0, 0}), bare.Int(frameHead))
+		s.call("report pid", unix.SYS_WRITE, bare.Int(b.sock), child.Addr(), bare.Int(4))
+		s.call("end", unix.SYS_EXIT_GROUP, bare.Int(0))
+		return call.IfZero(3)
+	}
+	if group < 0 {
+		fork(0, 0)
+		return nil
+	}
+	var newPID uint64
+	if b.thread.NewPID {
+		newPID = unix.CLONE_NEWPID
+	}
+	number, err := b.thread.lend(group)
+	if err != nil {
+		return err
+	}
+	born := fork(newPID|unix.CLONE_INTO_CGROUP, uint64(number)).Tolerate(unix.EAGAIN, 3)
+	begin := s.Len()
+	fork(newPID, 0)
+	procs := s.Slot()
+	s.call("open cgroup", unix.SYS_OPENAT, bare.Int(number), s.String("cgroup.procs"), bare.Int(unix.O_WRONLY|unix.O_CLOEXEC)).Into(procs)
+	s.call("join cgroup", unix.SYS_WRITE, procs.Value(), s.Bytes([]byte{'0'}), bare.Int(1))
+	s.call("close cgroup", unix.SYS_CLOSE, procs.Value())
+	born.IfZero(3 + s.Len() - begin)
+	s.call("close cgroup", unix.SYS_CLOSE, bare.Int(number))
+	return nil
+}
+
+// addCgroupNS adds the joining of the cgroup namespace, which comes after the
+// entering of the cgroup: where the namespaces are borders of delegation (the
+// option nsdelegate, which systemd sets), nobody inside one brings a process in.
+func (b *initializer) addCgroupNS(s script) error {
+	if b.plan.FDs.CgroupNS <= 0 {
+		return nil
+	}
+	number, err := b.thread.lend(b.plan.FDs.CgroupNS)
+	if err != nil {
+		return err
+	}
+	s.call("join cgroup namespace", unix.SYS_SETNS, bare.Int(number), bare.Int(unix.CLONE_NEWCGROUP))
+	s.call("close cgroup namespace", unix.SYS_CLOSE, bare.Int(number))
 	return nil
 }
 
