@@ -3,6 +3,7 @@ package oci
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"regexp"
 	"runtime"
 	"strings"
@@ -230,5 +231,25 @@ func TestExecAgainstPause(t *testing.T) {
 	close(stop)
 	if err := <-stopped; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestIgnoredSignals: what this process ignores, containers do not.
+func TestIgnoredSignals(t *testing.T) {
+	signal.Ignore(unix.SIGHUP, unix.SIGINT)
+	defer signal.Reset(unix.SIGHUP, unix.SIGINT)
+	const show = "grep SigIgn /proc/self/status"
+	taken := regexp.MustCompile(`^SigIgn:\t[0-9a-f]{15}[048c]\n$`) // bits 0 and 1 are theirs
+	if res := run(t, show, nil); !taken.MatchString(res.out) {
+		t.Errorf("run: got %+v", res)
+	}
+	bundle := newBundle(t)
+	spec := newSpec("sh", "-c", show)
+	mapped(t, bundle)(spec)
+	if res, err := runSpec(t, newRuntime(t), CreateOptions{Bundle: bundle, Spec: spec}); err != nil || !taken.MatchString(res.out) {
+		t.Errorf("run by the other init: got %+v, %v", res, err)
+	}
+	if res, err := execIn(t, background(t, nil), newProcess("sh", "-c", show)); err != nil || !taken.MatchString(res.out) {
+		t.Errorf("exec: got %+v, %v", res, err)
 	}
 }

@@ -3,6 +3,7 @@ package boot
 import (
 	"encoding/binary"
 	"fmt"
+	"os/signal"
 
 	"golang.org/x/sys/unix"
 
@@ -78,9 +79,23 @@ func (b *initializer) addLimit(s script, l process.Rlimit) error {
 	return err
 }
 
+// addSignals adds the default treatment of the signals that Go leaves ignored if
+// its program was started so, by nohup or in the background of a script. It
+// would go on to a shell in the container, which then cannot trap them.
+func addSignals(s script) {
+	for _, sig := range []unix.Signal{unix.SIGHUP, unix.SIGINT} {
+		if signal.Ignored(sig) {
+			const sizeofSigset = 8
+			byDefault := s.Words(0, 0, 0, 0) // struct sigaction
+			s.call("reset signal", unix.SYS_RT_SIGACTION, bare.Int(sig), byDefault, bare.Int(0), bare.Int(sizeofSigset))
+		}
+	}
+}
+
 // addFinal adds how the process gives up all privileges that the program shall
 // not have, and how it turns into it.
 func (b *initializer) addFinal(s script) error {
+	addSignals(s)
 	b.addLabels(s)
 	if err := b.addIdentity(s); err != nil {
 		return err
