@@ -53,11 +53,14 @@ func setup() (func() error, error) {
 	if err := os.Chmod(dir, 0o755); err != nil { // an ordinary user runs it too
 		return nil, err
 	}
-	world.dir, world.runtime, world.image = dir, filepath.Join(dir, "gantry-runtime"), filepath.Join(dir, "busybox.tar")
-	build := exec.Command("go", "build", "-o", world.runtime, "../../cmd/gantry-runtime")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the runtime: %w: %s", err, out)
+	world.dir, world.image = dir, filepath.Join(dir, "busybox.tar")
+	world.runtime = filepath.Join(dir, "gantry-runtime")
+	tool, err := testimage.BuildTool("gantry-runtime", "./cmd/gantry-runtime")
+	if err != nil {
+		return nil, err
+	}
+	if out, err := exec.Command("cp", tool, world.runtime).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("copy the runtime: %w: %s", err, out)
 	}
 	img, err := testimage.Busybox(testimage.Docker, testimage.Gzip)
 	if err != nil {
