@@ -20,7 +20,7 @@ BINARIES := $(notdir $(wildcard cmd/*))
 
 export CGO_ENABLED = 0
 
-.PHONY: build run test test-short lint bench soak install uninstall clean deps
+.PHONY: build run test test-short test-vm lint bench soak install uninstall clean deps
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -41,6 +41,12 @@ test: deps build
 # What needs neither root nor packages.
 test-short:
 	$(GO) test -short ./...
+
+# The runtime's tests, and some of the engine's, on Debian's kernel with nothing
+# but cgroup v2, in a virtual machine.
+test-vm: deps build
+	$(GO) build -o .cache/bin/testreport ./tools/testreport
+	scripts/test-vm | .cache/bin/testreport -skips tools/testreport/skips.txt
 
 lint:
 	scripts/lint
