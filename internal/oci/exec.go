@@ -36,7 +36,7 @@ func (c *Container) Exec(ctx context.Context, o ExecOptions) (_ *Process, err er
 	}()
 	s, err := c.spawnExec(o, p, filter, false)
 	if err != nil {
-		return nil, err
+		return nil, c.orStopped(err)
 	}
 	defer s.closeFiles()
 	undo.Push(func(context.Context) error { return s.kill() })
@@ -47,7 +47,7 @@ func (c *Container) Exec(ctx context.Context, o ExecOptions) (_ *Process, err er
 	}
 	s.notify = c.notifier(specs.StateRunning)
 	if err := s.handshake(ctx, p, filter, false); err != nil {
-		return nil, c.explain(err)
+		return nil, c.orStopped(c.explain(err))
 	}
 	proc, err := s.process(o.ConsoleSocket)
 	if err != nil {
@@ -55,6 +55,14 @@ func (c *Container) Exec(ctx context.Context, o ExecOptions) (_ *Process, err er
 	}
 	undo.Release()
 	return proc, nil
+}
+
+// orStopped is err, unless the reason is that the container has ended meanwhile.
+func (c *Container) orStopped(err error) error {
+	if alive, aerr := c.alive(); aerr == nil && !alive {
+		return errs.New(errs.Conflict, "cannot exec in a stopped container")
+	}
+	return err
 }
 
 func (c *Container) execAllowed(ignorePaused bool) error {

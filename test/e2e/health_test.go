@@ -213,7 +213,8 @@ func TestHealthOnFailure(t *testing.T) {
 		name := sick("restart")
 		c.until("another run", func(s string) bool { return s == "1\n" }, "inspect", "-f", "{{.RestartCount}}", name)
 		c.until("running", func(s string) bool { return s == "running\n" }, "inspect", "-f", "{{.State.Status}}", name)
-		c.ok("exec", name, "rm", "/sick")
+		cured := func(s string) bool { return s == "cured\n" } // it may be killed meanwhile, and come back
+		c.until("cure", cured, "exec", name, "sh", "-c", "rm -f /sick && echo cured")
 		c.health(name, "healthy")
 		matches(t, "events", actions(name, since), `^create start health_status: healthy health_status: unhealthy kill die start restart`)
 	})
