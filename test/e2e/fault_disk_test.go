@@ -151,6 +151,14 @@ func TestDiskReadOnly(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	sh("umount", root)
+	for { // containers that are just being made by other tests have copies of the mount for a moment
+		used, err := exec.Command("losetup", "-j", disk).Output()
+		must(err)
+		if len(used) == 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	_ = exec.Command("e2fsck", "-fy", disk).Run() // 1 says that it has corrected something
 	sh("mount", "-o", "loop", disk, root)
 	must(e.start())
