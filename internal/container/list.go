@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/gantry-run/gantry/internal/engine"
+	"github.com/gantry-run/gantry/internal/errs"
 )
 
 // List gives the containers that match, newest first.
@@ -39,11 +40,16 @@ func (s *Service) List(ctx context.Context, o engine.ContainerList) ([]container
 	if o.Limit > 0 && len(recs) > o.Limit {
 		recs = recs[:o.Limit]
 	}
-	out := make([]container.Summary, len(recs))
+	out := make([]container.Summary, 0, len(recs))
 	for i := range recs {
-		if out[i], err = s.summary(ctx, &recs[i].record, recs[i].health, o.Size); err != nil {
+		sum, err := s.summary(ctx, &recs[i].record, recs[i].health, o.Size)
+		if errs.Is(err, errs.NotFound) {
+			continue // removed meanwhile
+		}
+		if err != nil {
 			return nil, err
 		}
+		out = append(out, sum)
 	}
 	return out, nil
 }
