@@ -223,3 +223,28 @@ func TestOpenChild(t *testing.T) {
 		}
 	}
 }
+
+// TestAgainFails lets the child's own child fail: nothing of ours is closed for it.
+func TestAgainFails(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	noProgram, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = noProgram.Close() }() // only read
+	var before, after unix.Stat_t
+	if err := unix.Fstat(0, &before); err != nil {
+		t.Fatal(err)
+	}
+	_, err = ForkJoin(func() (Joiner, error) {
+		return Joiner{
+			Program: int(noProgram.Fd()), Argv: []string{"none"}, Env: []string{""}, CgroupFD: -1, OwnMemory: true, Again: true,
+		}, nil
+	})
+	if !errors.Is(err, unix.EACCES) {
+		t.Errorf("got %v", err)
+	}
+	if err := unix.Fstat(0, &after); err != nil || after.Ino != before.Ino {
+		t.Errorf("our standard input: %v", err)
+	}
+}

@@ -161,7 +161,7 @@ func (j *Joiner) fork() (Child, error) {
 			return none, errors.Join(err, errors.New("the child ended early"))
 		}
 		var oerr error
-		if child = (Child{Pid: second}); err == nil { // it is ours and not reaped: its pid is nobody else's
+		if child = (Child{Pid: second, PidFD: -1}); err == nil { // it is ours and not reaped: its pid is nobody else's
 			child.PidFD, oerr = unix.PidfdOpen(second, 0)
 			err = oerr
 		}
