@@ -193,6 +193,45 @@ func TestBornFails(t *testing.T) {
 	}
 }
 
+// TestBornFailsBeside lets one child fail while another one, born after it and so
+// with a copy of its pipes, waits.
+func TestBornFailsBeside(t *testing.T) {
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	want := errors.New("no maps")
+	fork := func(born func(int) error) <-chan error {
+		failed := make(chan error, 1)
+		go func() {
+			_, err := ForkJoin(func() (Joiner, error) {
+				return Joiner{Program: int(self.Fd()), Argv: []string{"true"}, CgroupFD: -1, OwnMemory: true, Born: born}, nil
+			})
+			failed <- err
+		}()
+		return failed
+	}
+	isBorn, fail, end := make(chan bool), make(chan bool), make(chan bool)
+	first := fork(func(int) error { isBorn <- true; <-fail; return want })
+	<-isBorn
+	second := fork(func(int) error { isBorn <- true; <-end; return want })
+	<-isBorn
+	close(fail)
+	select {
+	case err := <-first:
+		if !errors.Is(err, want) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the first child's failure waits for the second child")
+	}
+	close(end)
+	if err := <-second; !errors.Is(err, want) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestOpenChild(t *testing.T) {
 	cmd := exec.Command("sleep", "1000")
 	if err := cmd.Start(); err != nil {

@@ -150,9 +150,15 @@ func (j *Joiner) fork() (Child, error) {
 			_, err = unix.Write(gate[1], []byte{0})
 		}
 		fd.Close(gate[1])
+		if err != nil {
+			// The end of the pipes could be long in coming: children of other threads may have copies.
+			_ = unix.PidfdSendSignal(child.PidFD, unix.SIGKILL, nil, 0) // it is ours and not reaped
+			reap(child)
+			return none, err
+		}
 	}
 	reason, second := readReport(report[0])
-	if err == nil && reason != 0 {
+	if reason != 0 {
 		err = reason
 	}
 	if j.Again {
