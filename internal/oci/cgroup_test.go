@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -225,5 +226,28 @@ func TestMeter(t *testing.T) {
 		if len(got.BlkioStats.IoServiceBytesRecursive) != len(want.BlkioStats.IoServiceBytesRecursive) || len(got.BlkioStats.IoServicedRecursive) != len(want.BlkioStats.IoServicedRecursive) {
 			t.Errorf("block I/O %+v, want %+v", got.BlkioStats, want.BlkioStats)
 		}
+	}
+}
+
+// TestRootlessCreateLeavesNoGroup refuses a container whose cgroup has been made
+// to see whether it may be.
+func TestRootlessCreateLeavesNoGroup(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	r, err := New(Options{Root: t.TempDir(), Rootless: ptr(true), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := newSpec("true")
+	spec.Linux.Resources = &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Type: "x"}}}
+	_, _, err = r.Create(t.Context(), testenv.Unique("g"), CreateOptions{Bundle: newBundle(t), Spec: spec})
+	if !errs.Is(err, errs.InvalidArgument) {
+		t.Errorf("got %v", err)
+	}
+	left, err := filepath.Glob("/sys/fs/cgroup/*" + spec.Linux.CgroupsPath)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+	if _, err := os.Stat("/sys/fs/cgroup" + spec.Linux.CgroupsPath); err == nil {
+		t.Error("left over in cgroup v2")
 	}
 }

@@ -217,10 +217,14 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	if err != nil {
 		return nil, err
 	}
-	if err := c.permitGroup(limits); err != nil {
+	err = c.permitGroup(limits)
+	group := c.state.Cgroup
+	if group.Scope == nil {
+		undo.Push(group.Remove)
+	}
+	if err != nil {
 		return nil, err
 	}
-	group := c.state.Cgroup
 	if job.plan.Root != nil {
 		job.plan.Root.CgroupDirs, job.plan.Root.CgroupUnified = group.V1, group.Unified
 	}
@@ -233,9 +237,6 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	}
 	job.plan.WaitLimits = job.plan.WaitLimits || group.Scope != nil
 	// The cgroup and the filter are made while a thread makes the mounts.
-	if group.Scope == nil {
-		undo.Push(group.Remove)
-	}
 	ready := async(func() (groundwork, error) { return c.layGround(job.spec, limits, devices) })
 	s, err := c.spawnInit(job, ready)
 	ground, _ := ready() // its error is that of spawnInit
