@@ -21,6 +21,11 @@ func (job *creation) moveDevices(pid int) error {
 	if err != nil {
 		return err
 	}
+	for _, d := range devices { // before any is moved: one that is virtual would not come back
+		if err := netdevice.Find(d.Name); err != nil {
+			return err
+		}
+	}
 	network, err := unix.Open(fmt.Sprintf("/proc/%d/ns/net", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open the container's network namespace: %w", err)

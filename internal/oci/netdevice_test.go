@@ -94,6 +94,7 @@ func TestNetDeviceNames(t *testing.T) {
 	}{
 		"the container has a device called lo already": {map[string]specs.LinuxNetDevice{name: {Name: "lo"}}, plain, errs.Conflict},
 		"move network device gtnone: no such device":   {map[string]specs.LinuxNetDevice{"gtnone": {}}, plain, errs.NotFound},
+		"move network device gtzzz: no such device":    {map[string]specs.LinuxNetDevice{name: {}, "gtzzz": {}}, plain, errs.NotFound},
 		"without a private network namespace": {map[string]specs.LinuxNetDevice{name: {}}, func(s *specs.Spec) {
 			s.Linux.Namespaces = without(s, specs.NetworkNamespace)
 		}, errs.InvalidArgument},

@@ -31,16 +31,34 @@ func Move(name, as string, to int) error {
 	return nil
 }
 
+// Find fails as Move would if the device called name does not exist.
+func Find(name string) error {
+	sock, err := open()
+	if err == nil {
+		defer fd.Close(sock)
+		_, err = find(sock, name)
+	}
+	if err != nil {
+		return fmt.Errorf("move network device %s: %w", name, err)
+	}
+	return nil
+}
+
+func find(sock int, name string) (int, error) {
+	index, err := indexOf(sock, name)
+	if errors.Is(err, unix.ENODEV) {
+		err = errs.Wrap(errs.NotFound, unix.ENODEV)
+	}
+	return index, err
+}
+
 func move(name, as string, to int) error {
 	sock, err := open()
 	if err != nil {
 		return err
 	}
 	defer fd.Close(sock)
-	index, err := indexOf(sock, name)
-	if errors.Is(err, unix.ENODEV) {
-		return errs.Wrap(errs.NotFound, unix.ENODEV)
-	}
+	index, err := find(sock, name)
 	if err != nil {
 		return err
 	}
