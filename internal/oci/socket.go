@@ -39,7 +39,11 @@ func sendFile(path string, message []byte, file int) error {
 	if err := unix.SetsockoptTimeval(sock, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: sendTimeout}); err != nil {
 		return err
 	}
-	if err := unix.Connect(sock, &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(place)}); err != nil {
+	err = unix.EINTR
+	for errors.Is(err, unix.EINTR) { // with a timeout the kernel does not go on by itself
+		err = unix.Connect(sock, &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(place)})
+	}
+	if err != nil {
 		return &os.PathError{Op: "connect to", Path: path, Err: err}
 	}
 	for rights := unix.UnixRights(file); len(message) > 0; {
