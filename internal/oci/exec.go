@@ -189,23 +189,30 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 		return nil, err
 	}
 	b.cpus, p.Process.CPUs = cpus.Initial, cpus.Final
-	if c.state.UserNS || c.state.TimeNS {
-		kinds &= threadNamespaces | unix.CLONE_NEWCGROUP | c.ownKinds()
-		b.joinByChild(pidfd, kinds&^unix.CLONE_NEWCGROUP)
-	}
 	hasCgroupNS := kinds&unix.CLONE_NEWCGROUP != 0
-	if !c.state.UserNS && !c.state.TimeNS && boot.Threadable(p, 0) {
+	if !c.state.UserNS && boot.Threadable(p, 0) {
 		p.FDs, b.extra = plan.FDs{MountNS: files[0]}, nil // the thread joins it, or its script does
 		if hasCgroupNS {
 			p.FDs.CgroupNS = files[1]
 		}
-		t := &threadBirth{plan: p, pidNS: -1, listener: -1, repeat: repeat}
+		t := &threadBirth{plan: p, pidNS: -1, timeNS: -1, listener: -1, repeat: repeat}
+		if c.state.TimeNS {
+			time, err := openNamespacesOf(pid, pidfd, "time")
+			if err != nil {
+				return nil, fmt.Errorf("exec in container %q: %w", c.id, err)
+			}
+			defer closeAll(time)
+			t.timeNS = time[0]
+		}
 		if kinds&unix.CLONE_NEWPID != 0 {
 			t.pidNS = files[2]
 		}
 		t.ready = func() (groundwork, error) { return groundwork{door: b.door, filter: filter}, nil }
 		t.enter = func() error { return joinOf(pidfd, kinds&threadNamespaces&^unix.CLONE_NEWPID) }
 		return c.besideIfBusy(o, b, pid, func() (*spawned, error) { return b.spawnOnThread(t) })
+	}
+	if c.state.UserNS || c.state.TimeNS {
+		b.joinByChild(pidfd, kinds&(threadNamespaces|c.ownKinds()))
 	}
 	p.FDs = plan.FDs{FirstClosed: b.sockFD(), MountNS: b.sockFD() + 1}
 	if hasCgroupNS {

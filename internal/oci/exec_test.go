@@ -154,7 +154,16 @@ func TestExecSubCgroup(t *testing.T) {
 // What enters a container's PID namespace has nothing of its creator's: neither
 // memory nor descriptors, and no file that could be written to.
 func TestExecIsBornSmall(t *testing.T) {
-	c := background(t, nil)
+	t.Run("plain", func(t *testing.T) { execIsBornSmall(t, background(t, nil), 6) })
+	t.Run("time namespace", func(t *testing.T) {
+		execIsBornSmall(t, background(t, func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+		}), 7)
+	})
+}
+
+func execIsBornSmall(t *testing.T, c *Container, open int) {
+	t.Helper()
 	p, filter, err := c.planExec(&specs.Process{Args: []string{"true"}, Cwd: "/", Env: []string{"PATH=/bin"}})
 	if err != nil {
 		t.Fatal(err)
@@ -179,9 +188,9 @@ func TestExecIsBornSmall(t *testing.T) {
 	if err != nil || !regexp.MustCompile(`NSpid:\s+\d+\s+\d+\n`).Match(status) {
 		t.Errorf("it is not in the PID namespace:\n%s %v", status, err)
 	}
-	eventually(t, "only streams, socket, PID namespace and script are open", func() bool {
+	eventually(t, "only streams, socket, namespaces and script are open", func() bool {
 		files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.child.Pid))
-		return err == nil && len(files) == 6
+		return err == nil && len(files) == open
 	})
 }
 

@@ -222,7 +222,7 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 	}
 	defer closeAll(mounts)
 	if onThread {
-		t := &threadBirth{plan: job.plan, ready: ready, pidNS: join.of(unix.CLONE_NEWPID), listener: -1, keep: job.options.KeepMounts}
+		t := &threadBirth{plan: job.plan, ready: ready, pidNS: join.of(unix.CLONE_NEWPID), timeNS: -1, listener: -1, keep: job.options.KeepMounts}
 		t.enter = func() error { return join.enter(unix.CLONE_NEWPID) }
 		if job.wait {
 			if t.listener, err = listen(c.dir); err != nil {

@@ -24,6 +24,7 @@ type threadBirth struct {
 	ready    func() (groundwork, error) // see boot.Thread
 	enter    func() error               // makes the thread a member of the namespaces of others
 	pidNS    int                        // the one of others among them that the child joins, -1: none
+	timeNS   int                        // likewise
 	listener int                        // where the child waits for Start, -1: it does not
 	keep     bool                       // see CreateOptions.KeepMounts
 	repeat   bool                       // see boot.Thread
@@ -48,7 +49,7 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 	var ground boot.Ground
 	group := -1
 	job := &boot.Thread{
-		Sock: b.sockFD(), PidNS: t.pidNS, Listener: t.listener, KeepMounts: t.keep, Repeat: t.repeat, NewPID: b.clone&unix.CLONE_NEWPID != 0,
+		Sock: b.sockFD(), PidNS: t.pidNS, TimeNS: t.timeNS, Listener: t.listener, KeepMounts: t.keep, Repeat: t.repeat, NewPID: b.clone&unix.CLONE_NEWPID != 0,
 		Ready: func() (boot.Ground, error) {
 			g, err := t.ready()
 			if err == nil {

@@ -76,6 +76,7 @@ type Thread struct {
 	Ready    func() (Ground, error)
 	NewPID   bool // the process is born into a new PID namespace
 	PidNS    int  // the PID namespace to join, -1: none
+	TimeNS   int  // the time namespace to join, -1: none
 	Listener int  // where Start will call, -1: the program runs at once
 	Repeat   bool // the process forks whenever it is told to, see addRepeat; with PidNS only
 	Warn     func(string)
@@ -267,6 +268,13 @@ func (t *Thread) Forks(g Ground) bool { return t.PidNS >= 0 || g.Group >= 0 }
 // addBirth adds how the process comes into its PID namespace and cgroup.
 func (b *initializer) addBirth(s script, g Ground) error {
 	t := b.thread
+	if t.TimeNS >= 0 {
+		number, err := t.lend(t.TimeNS)
+		if err != nil {
+			return err
+		}
+		s.call("join time namespace", unix.SYS_SETNS, bare.Int(number), bare.Int(unix.CLONE_NEWTIME))
+	}
 	if t.PidNS >= 0 {
 		// The namespace takes effect for children. Until here nobody in it could
 		// see this process, whose memory was its parent's until execve.
