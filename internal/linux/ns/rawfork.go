@@ -164,7 +164,10 @@ func (j *Joiner) fork() (Child, error) {
 	if j.Again {
 		reap(child)
 		if child = none; second == 0 {
-			return none, errors.Join(err, errors.New("the child ended early"))
+			if err == nil {
+				err = errors.New("the child ended early")
+			}
+			return none, err
 		}
 		var oerr error
 		if child = (Child{Pid: second, PidFD: -1}); err == nil { // it is ours and not reaped: its pid is nobody else's
