@@ -52,7 +52,8 @@ func (s *Service) Update(ctx context.Context, id string, u engine.ContainerUpdat
 		return resp, err
 	}
 	if r.State.running() {
-		if err := s.applyResources(ctx, r.ID, &h); err != nil {
+		err := s.applyResources(ctx, r.ID, &h)
+		if err != nil && !errs.Is(err, errs.Conflict) { // it has just ended: the next run has them
 			return resp, errors.Join(err, s.update(c, back))
 		}
 	}
