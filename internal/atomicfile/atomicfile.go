@@ -3,6 +3,7 @@
 package atomicfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,6 +49,38 @@ func Write(path string, data []byte, perm fs.FileMode, d Durability) (err error)
 	}
 	if d == Durable {
 		return syncDir(filepath.Dir(path))
+	}
+	return nil
+}
+
+// page is the least that all kernels write at once: between pages of one write(2)
+// a process can be killed.
+const page = 4096
+
+// Overwrite replaces short text in place, which costs a tenth of Write: for
+// volatile files that are written all the time. Readers find spaces behind text
+// that is shorter than what was there; one that is longer than a page, or follows
+// such a one, goes through Write.
+func Overwrite(path string, data []byte, perm fs.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, perm)
+	if err != nil {
+		return fmt.Errorf("replace %s: %w", path, err)
+	}
+	old, err := f.Stat()
+	if err == nil && max(int64(len(data)), old.Size()) > page {
+		if err = f.Close(); err != nil {
+			return fmt.Errorf("replace %s: %w", path, err)
+		}
+		return Write(path, data, perm, Volatile)
+	}
+	if err == nil {
+		if more := int(old.Size()) - len(data); more > 0 {
+			data = append(data[:len(data):len(data)], bytes.Repeat([]byte{' '}, more)...)
+		}
+		_, err = f.Write(data)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("replace %s: %w", path, err)
 	}
 	return nil
 }

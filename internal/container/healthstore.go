@@ -31,7 +31,7 @@ func (s *Service) saveHealth(r *record, h *container.Health) error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(s.healthFile(r.ID), data, 0o600, atomicfile.Volatile)
+	return atomicfile.Overwrite(s.healthFile(r.ID), data, 0o600)
 }
 
 // readHealth gives what was written last, nil if there is nothing.
