@@ -145,11 +145,31 @@ func TestJoinTimeNamespace(t *testing.T) {
 	}
 }
 
+var userAndTime = testenv.Linux(6, 3, "a new time namespace in a new user namespace")
+
+// TestUserAndTime gets a time namespace that has an effect, or hears that there is none.
+func TestUserAndTime(t *testing.T) {
+	bundle := newBundle(t)
+	spec := newSpec("cat", "/proc/uptime")
+	mapped(t, bundle)(spec)
+	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+	spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1000000000}}
+	res, err := runSpec(t, newRuntime(t), CreateOptions{Bundle: bundle, Spec: spec})
+	if testenv.Has(userAndTime) {
+		if err != nil || !strings.HasPrefix(res.out, "1000") {
+			t.Errorf("got %+v, %v", res, err)
+		}
+	} else if !errs.Is(err, errs.Unsupported) || !strings.Contains(err.Error(), "needs Linux 6.3") {
+		t.Errorf("got %+v, %v", res, err)
+	}
+}
+
 // TestJoinUserAndTime joins both, with namespaces of the container's own beside them.
 func TestJoinUserAndTime(t *testing.T) {
 	bundle := newBundle(t)
 	edit := mapped(t, bundle)
 	r := newRuntime(t)
+	testenv.Need(t, userAndTime)
 	first := newSpec("sleep", "1000")
 	edit(first)
 	first.Linux.Namespaces = append(first.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})

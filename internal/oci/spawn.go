@@ -180,6 +180,19 @@ func (b *birth) files(sock int) ([]uintptr, error) {
 	return files, nil
 }
 
+// timeable refuses a new time namespace that nothing would enter: in a new user
+// namespace only the init can make it, and execve must take that there.
+func (job *creation) timeable() error {
+	if !job.plan.NewTimeNS || job.namespaces.Clone&unix.CLONE_NEWUSER == 0 {
+		return nil
+	}
+	enters, err := ns.ExecEntersTime()
+	if err == nil && !enters {
+		err = errs.New(errs.Unsupported, "a new time namespace in a new user namespace needs Linux 6.3")
+	}
+	return err
+}
+
 // spawnInit forks a container's init. If ready fails, spawnInit does too.
 func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (*spawned, error) {
 	join, err := openNamespaces(job.namespaces.Join, job.options.Netns)
@@ -188,6 +201,9 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 	}
 	defer join.Close()
 	if err := join.keepOurs(plan.Changes(job.spec)); err != nil {
+		return nil, err
+	}
+	if err := job.timeable(); err != nil {
 		return nil, err
 	}
 	late := join.forChild()

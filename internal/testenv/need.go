@@ -129,6 +129,24 @@ func Capability(name string, number uint) Feature {
 // SysResource is CAP_SYS_RESOURCE: raising hard limits, lowering oom_score_adj.
 var SysResource = Capability("CAP_SYS_RESOURCE", 24)
 
+// Linux is a kernel of that version or a later one, which is what a feature needs.
+func Linux(major, minor int, feature string) Feature {
+	return Feature{fmt.Sprintf("Linux %d.%d", major, minor), func() error {
+		release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+		if err != nil {
+			return err
+		}
+		var a, b int
+		if _, err := fmt.Sscanf(string(release), "%d.%d", &a, &b); err != nil {
+			return err
+		}
+		if a < major || a == major && b < minor {
+			return errors.New(feature)
+		}
+		return nil
+	}}
+}
+
 // Tool is a program on PATH or at an absolute path.
 func Tool(name string) Feature {
 	return Feature{"program " + name, func() error {

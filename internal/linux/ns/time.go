@@ -23,3 +23,18 @@ func NewTime(offsets string) error {
 	}
 	return nil
 }
+
+// ExecEntersTime tells whether execve enters the time namespace that is there
+// for children. Before Linux 6.3 only a fork does.
+func ExecEntersTime() (bool, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return false, fmt.Errorf("ask for the kernel's release: %w", err)
+	}
+	var major, minor int
+	release := unix.ByteSliceToString(u.Release[:])
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return false, fmt.Errorf("read the kernel's release %q: %w", release, err)
+	}
+	return major > 6 || major == 6 && minor >= 3, nil
+}
