@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/gantry-run/gantry/internal/testenv"
 )
 
 // fieldsOf lists the names of all fields of a type of the specification as they are
@@ -34,7 +36,9 @@ func fieldsOf(prefix string, t reflect.Type) (all []string) {
 // TestFieldTable compares docs/reference/runtime.md with the specification's types
 // and with the tests that it names.
 func TestFieldTable(t *testing.T) {
-	doc, err := os.ReadFile("../../docs/reference/runtime.md")
+	const table = "../../docs/reference/runtime.md"
+	testenv.Need(t, testenv.File(table))
+	doc, err := os.ReadFile(table)
 	if err != nil {
 		t.Fatal(err)
 	}

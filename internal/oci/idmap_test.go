@@ -54,6 +54,21 @@ func mountOn(t *testing.T, dir, kind, data string) string {
 	return dir
 }
 
+// mappedTmpfs is what the temporary directory needs where it is a tmpfs.
+var mappedTmpfs = testenv.Linux(6, 3, "mapped ids of tmpfs")
+
+// needMapping skips where a directory's filesystem cannot have mapped ids.
+func needMapping(t *testing.T, dir string) {
+	t.Helper()
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	if st.Type == unix.TMPFS_MAGIC {
+		testenv.Need(t, mappedTmpfs)
+	}
+}
+
 // TestMappedMount shows files with other owners, on the
 // filesystem of the temporary directory (ext4, say) and on a tmpfs.
 func TestMappedMount(t *testing.T) {
@@ -65,6 +80,7 @@ func TestMappedMount(t *testing.T) {
 		for birth, edit := range map[string]func(*specs.Spec){"thread": func(*specs.Spec) {}, "process": withHook} {
 			t.Run(name+" "+birth, func(t *testing.T) {
 				source := owned(t, dir())
+				needMapping(t, source)
 				spec := withMounts(newSpec("sh", "-c", owners), specs.Mount{
 					Destination: "/vol", Type: "bind", Source: source, Options: []string{"bind", "idmap"},
 					UIDMappings: []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1000, Size: 10}},
@@ -101,6 +117,7 @@ func TestMappedMountOfUserNamespace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := owned(t, t.TempDir())
+			needMapping(t, dir)
 			spec := withMounts(newSpec("sh", "-c", owners), specs.Mount{Destination: "/vol", Type: "bind", Source: dir, Options: []string{"bind", "idmap"}})
 			enter(spec)
 			res, err := runSpec(t, r, CreateOptions{Bundle: bundle, Spec: spec})
@@ -116,7 +133,7 @@ func TestMappedMountOfUserNamespace(t *testing.T) {
 
 // TestMappedMountTree maps what is mounted below as well, with ridmap only.
 func TestMappedMountTree(t *testing.T) {
-	testenv.Need(t, testenv.Root)
+	testenv.Need(t, testenv.Root, mappedTmpfs) // one is below
 	r := newRuntime(t)
 	dir := owned(t, t.TempDir())
 	below := filepath.Join(dir, "below")
@@ -148,10 +165,15 @@ func TestMappedMountErrors(t *testing.T) {
 		"procfs":     {specs.Mount{Type: "bind", Source: "/proc", Options: []string{"bind"}, UIDMappings: ids, GIDMappings: ids}, errs.Unsupported, "does not support mapped ids"},
 		"twice":      {specs.Mount{Type: "bind", Source: "/tmp", Options: []string{"bind"}, UIDMappings: append(ids, ids...), GIDMappings: ids}, errs.InvalidArgument, "uidMappings [{0 1000 10} {0 1000 10}], gidMappings [{0 1000 10}]: invalid argument"},
 	} {
-		tc.mount.Destination = "/vol"
-		_, err := runSpec(t, r, CreateOptions{Bundle: newBundle(t), Spec: withMounts(newSpec("true"), tc.mount)})
-		if err == nil || !strings.Contains(err.Error(), tc.text) || !errs.Is(err, tc.kind) {
-			t.Errorf("%s: got %v (%v)", name, err, errs.KindOf(err))
-		}
+		t.Run(name, func(t *testing.T) {
+			if name == "twice" {
+				needMapping(t, "/tmp")
+			}
+			tc.mount.Destination = "/vol"
+			_, err := runSpec(t, r, CreateOptions{Bundle: newBundle(t), Spec: withMounts(newSpec("true"), tc.mount)})
+			if err == nil || !strings.Contains(err.Error(), tc.text) || !errs.Is(err, tc.kind) {
+				t.Errorf("got %v (%v)", err, errs.KindOf(err))
+			}
+		})
 	}
 }
