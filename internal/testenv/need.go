@@ -52,6 +52,21 @@ var Root = Feature{"root", func() error {
 	return nil
 }}
 
+// Disk is a directory whose files are not kept in memory.
+func Disk(dir string) Feature {
+	return Feature{"a disk", func() error {
+		const tmpfs, ramfs = 0x01021994, 0x858458f6 // linux/magic.h
+		var st syscall.Statfs_t
+		if err := syscall.Statfs(dir, &st); err != nil {
+			return err
+		}
+		if int64(st.Type) == tmpfs || int64(st.Type) == ramfs {
+			return fmt.Errorf("%s is in memory", dir)
+		}
+		return nil
+	}}
+}
+
 // Overlay is the overlay file system.
 var Overlay = Feature{"overlayfs", sync.OnceValue(func() error {
 	data, err := os.ReadFile("/proc/filesystems")

@@ -1,14 +1,18 @@
 package e2e
 
 import (
+	"os"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/gantry-run/gantry/internal/testenv"
 )
 
 // TestStatsAreHonest: what a container does is what stats shows, also in its next
 // run and in the network of another container.
 func TestStatsAreHonest(t *testing.T) {
+	testenv.Need(t, testenv.Disk(os.TempDir())) // else a file is no cache
 	each(t, func(t *testing.T, c *cli) {
 		name := c.container()
 		c.ok("run", "-d", "--name", name, "--memory", "256m", "busybox", "sh", "-c",
