@@ -195,6 +195,7 @@ func TestLogOnFullDisk(t *testing.T) {
 	c := one(t, e)
 	c.ok("run", "-d", "-i", "--name", "writer", "busybox", "sh", "-c", "echo before; while read n; do seq $n; echo done >> /dev/shm/done; done")
 	in := c.start("attach", "writer")
+	c.until("the first line is logged", func(s string) bool { return s == "before\n" }, "logs", "writer")
 	free := fill(t, root)
 	in.send("100000\n")
 	c.until("the writer goes on", func(s string) bool { return s == "done\n" }, "exec", "writer", "cat", "/dev/shm/done")
