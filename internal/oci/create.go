@@ -52,14 +52,7 @@ type creation struct {
 }
 
 func (r *Runtime) create(ctx context.Context, id string, o CreateOptions, wait bool) (_ *Container, _ *Process, err error) {
-	if err := checkID(id); err != nil {
-		return nil, nil, err
-	}
-	job, err := newCreation(id, o, wait)
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := r.newContainer(id, job)
+	c, job, err := r.plan(id, o, wait)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -78,6 +71,19 @@ func (r *Runtime) create(ctx context.Context, id string, o CreateOptions, wait b
 	}
 	undo.Release()
 	return c, p, nil
+}
+
+// plan finds out what a container is to be; nothing exists yet.
+func (r *Runtime) plan(id string, o CreateOptions, wait bool) (*Container, *creation, error) {
+	if err := checkID(id); err != nil {
+		return nil, nil, err
+	}
+	job, err := newCreation(id, o, wait)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := r.newContainer(id, job)
+	return c, job, err
 }
 
 func newCreation(id string, o CreateOptions, wait bool) (*creation, error) {

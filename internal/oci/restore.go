@@ -28,14 +28,7 @@ const restoreLog = "restore.log"
 // Restore makes a container of what Checkpoint has written; it runs when Restore
 // returns. The caller reaps its first process.
 func (r *Runtime) Restore(ctx context.Context, id string, o CreateOptions, from CheckpointOptions) (_ *Container, _ *Process, err error) {
-	if err := checkID(id); err != nil {
-		return nil, nil, err
-	}
-	job, err := newCreation(id, o, false)
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := r.newContainer(id, job)
+	c, job, err := r.plan(id, o, false)
 	if err != nil {
 		return nil, nil, err
 	}
