@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,13 +20,9 @@ import (
 	"github.com/gantry-run/gantry/internal/testenv"
 )
 
-// needCRIU skips where criu cannot work: its release must know the kernel's.
 func needCRIU(t *testing.T) {
 	t.Helper()
-	testenv.Need(t, testenv.Root, testenv.File("/bin/busybox"))
-	if out, err := exec.Command("criu", "check").CombinedOutput(); err != nil {
-		t.Skipf("needs criu: %v: %s", err, strings.ReplaceAll(strings.TrimSpace(string(out)), "\n", "; "))
-	}
+	testenv.Need(t, testenv.Root, testenv.File("/bin/busybox"), testenv.CRIU)
 }
 
 // counter is a container that counts, and what it has said.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,9 +17,7 @@ import (
 // instead of files for output, which are of the machine and stay there.
 func TestCheckpointCommands(t *testing.T) {
 	f := newFixture(t, "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done")
-	if out, err := exec.Command("criu", "check").CombinedOutput(); err != nil {
-		t.Skipf("needs criu: %v: %s", err, strings.ReplaceAll(strings.TrimSpace(string(out)), "\n", "; "))
-	}
+	testenv.Need(t, testenv.CRIU)
 	dir := t.TempDir()
 	images, pidFile := filepath.Join(dir, "images"), filepath.Join(dir, "pid")
 	piped := func(args ...string) *bytes.Buffer {

@@ -144,6 +144,14 @@ func Capability(name string, number uint) Feature {
 // SysResource is CAP_SYS_RESOURCE: raising hard limits, lowering oom_score_adj.
 var SysResource = Capability("CAP_SYS_RESOURCE", 24)
 
+// CRIU is a criu that can work here: its release must know the kernel's.
+var CRIU = Feature{"criu", sync.OnceValue(func() error {
+	if out, err := exec.Command("criu", "check").CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, strings.ReplaceAll(strings.TrimSpace(string(out)), "\n", "; "))
+	}
+	return nil
+})}
+
 // Linux is a kernel of that version or a later one, which is what a feature needs.
 func Linux(major, minor int, feature string) Feature {
 	return Feature{fmt.Sprintf("Linux %d.%d", major, minor), func() error {

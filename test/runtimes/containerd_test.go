@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/gantry-run/gantry/internal/testenv"
 )
 
@@ -35,38 +33,9 @@ address = %q
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	daemon := exec.Command("containerd", "-c", conf)
-	daemon.Stdout, daemon.Stderr = log, log
-	if err := daemon.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := daemon.Process.Signal(unix.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		_ = daemon.Wait() // how it ends is its affair
-		if err := log.Close(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			text, _ := os.ReadFile(log.Name())
-			t.Logf("containerd: %s", text)
-		}
-	})
 	d := &driver{t: t, args: []string{"ctr", "-a", socket}}
-	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		out, code := d.run("version")
-		if code == 0 {
-			break
-		}
-		if time.Since(start) > timeout {
-			t.Fatalf("containerd does not answer: %s", out)
-		}
-	}
+	d.serve(daemon)
 	d.ok("done", "images", "import", world.image)
 	return d
 }

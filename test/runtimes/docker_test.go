@@ -5,9 +5,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/testenv"
 )
@@ -29,40 +26,11 @@ func docker(t *testing.T) *driver {
 	if err := os.WriteFile(filepath.Join(dir, "daemon.json"), []byte("{}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	daemon := exec.Command("dockerd", "--data-root", dir+"/data", "--exec-root", dir+"/exec", "-H", "unix://"+socket,
 		"--pidfile", dir+"/pid", "--bridge", "none", "--iptables=false", "--cgroup-parent", os.Getenv(cgroupEnv), "--config-file", dir+"/daemon.json")
 	daemon.Env = append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH"))
-	daemon.Stdout, daemon.Stderr = log, log
-	if err := daemon.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := daemon.Process.Signal(unix.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		_ = daemon.Wait() // how it ends is its affair
-		if err := log.Close(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			text, _ := os.ReadFile(log.Name())
-			t.Logf("dockerd: %s", text)
-		}
-	})
 	d := &driver{t: t, args: []string{"/usr/bin/docker", "-H", "unix://" + socket}, env: []string{"DOCKER_BUILDKIT=1", "HOME=" + dir}}
-	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		out, code := d.run("version")
-		if code == 0 {
-			break
-		}
-		if time.Since(start) > timeout {
-			t.Fatalf("dockerd does not answer: %s", out)
-		}
-	}
+	d.serve(daemon)
 	d.ok("busybox", "load", "-q", "-i", world.image)
 	return d
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gantry-run/gantry/internal/testenv"
 	"github.com/gantry-run/gantry/internal/testimage"
 )
@@ -120,4 +122,40 @@ func (d *driver) fails(code int, pattern string, args ...string) string {
 		d.t.Errorf("%s: exit code %d, want %d and output that matches %s:\n%s", strings.Join(args, " "), got, code, pattern, out)
 	}
 	return out
+}
+
+// serve starts the daemon that the driver is a client of, waits until it answers,
+// and ends it with the test.
+func (d *driver) serve(daemon *exec.Cmd) {
+	d.t.Helper()
+	log, err := os.Create(filepath.Join(d.t.TempDir(), "log"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	daemon.Stdout, daemon.Stderr = log, log
+	if err := daemon.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() {
+		if err := daemon.Process.Signal(unix.SIGTERM); err != nil {
+			d.t.Error(err)
+		}
+		_ = daemon.Wait() // how it ends is its affair
+		if err := log.Close(); err != nil {
+			d.t.Error(err)
+		}
+		if d.t.Failed() {
+			text, _ := os.ReadFile(log.Name())
+			d.t.Logf("%s: %s", daemon.Args[0], text)
+		}
+	})
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		out, code := d.run("version")
+		if code == 0 {
+			return
+		}
+		if time.Since(start) > timeout {
+			d.t.Fatalf("%s does not answer: %s", daemon.Args[0], out)
+		}
+	}
 }
