@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Durability says what must survive.
@@ -22,9 +23,12 @@ const (
 	Volatile Durability = false
 )
 
+// tempPrefix begins the names of files that have not taken their place yet.
+const tempPrefix = ".tmp-"
+
 // Write replaces path with data by write, sync and rename in the same directory.
 func Write(path string, data []byte, perm fs.FileMode, d Durability) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-"+filepath.Base(path)+"-*")
+	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix+filepath.Base(path)+"-*")
 	if err != nil {
 		return fmt.Errorf("replace %s: %w", path, err)
 	}
@@ -51,6 +55,18 @@ func Write(path string, data []byte, perm fs.FileMode, d Durability) (err error)
 		return syncDir(filepath.Dir(path))
 	}
 	return nil
+}
+
+// Sweep removes from dir what processes left that were killed within a Write. It
+// is for the only writer of the directory, before it begins to write. What cannot
+// be removed, on a read-only disk say, stays: it does no harm.
+func Sweep(dir string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), tempPrefix) && e.Type().IsRegular() {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 // page is the least that all kernels write at once: between pages of one write(2)

@@ -3,6 +3,7 @@ package atomicfile
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -24,5 +25,24 @@ func TestOverwrite(t *testing.T) {
 	}
 	if err := Overwrite(filepath.Join(path, "x"), nil, 0o600); err == nil {
 		t.Error("a file is no directory")
+	}
+}
+
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	Sweep(filepath.Join(dir, "missing"))
+	for _, name := range []string{"file", ".tmp-file-1", ".hidden"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, ".tmp-dir"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	Sweep(dir)
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	want := []string{filepath.Join(dir, ".hidden"), filepath.Join(dir, ".tmp-dir"), filepath.Join(dir, "file")}
+	if err != nil || !slices.Equal(left, want) {
+		t.Errorf("left %q, %v, want %q", left, err, want)
 	}
 }

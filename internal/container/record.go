@@ -127,6 +127,7 @@ func (s store) load() (records []*record, broken []string, err error) {
 		if err := json.Unmarshal(data, r); err != nil {
 			return nil, nil, fmt.Errorf("decode record of container %s: %w", e.Name(), err)
 		}
+		atomicfile.Sweep(s.dir(e.Name()))
 		records = append(records, r)
 	}
 	return records, broken, nil

@@ -73,6 +73,7 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Daemon, e
 			return nil, fmt.Errorf("create root directory: %w", err)
 		}
 	}
+	atomicfile.Sweep(cfg.DataRoot)
 	if d.id, err = engineID(filepath.Join(cfg.DataRoot, "engine-id")); err != nil {
 		return nil, err
 	}

@@ -123,7 +123,7 @@ func TestShipLinesOfOneMoment(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	sink := &memory{}
-	sink.fail = func(int) (int, error) { cancel(); return 4, errors.New("gone") }
+	sink.fail = func(n int) (int, error) { cancel(); return min(n, 4), errors.New("gone") }
 	j.Sink = sink
 	if err := j.Ship(ctx); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	networktypes "github.com/moby/moby/api/types/network"
 
+	"github.com/gantry-run/gantry/internal/atomicfile"
 	"github.com/gantry-run/gantry/internal/cleanup"
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
@@ -83,6 +84,7 @@ func New(ctx context.Context, o Options) (_ *Service, err error) {
 	if err := os.MkdirAll(o.Root, 0o700); err != nil {
 		return nil, fmt.Errorf("make the networks' directory: %w", err)
 	}
+	atomicfile.Sweep(o.Root)
 	if s.record, err = loadRecord(o.Root); err != nil {
 		return nil, err
 	}

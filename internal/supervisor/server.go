@@ -15,6 +15,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/gantry-run/gantry/internal/atomicfile"
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/oci"
 	"github.com/gantry-run/gantry/internal/supervisor/wire"
@@ -63,6 +64,7 @@ func New(o Options) (*Server, error) {
 	if err := os.MkdirAll(s.exits.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create supervisor state: %w", err)
 	}
+	atomicfile.Sweep(s.exits.dir)
 	var err error
 	if s.runtime, err = oci.New(oci.Options{Root: filepath.Join(o.ExecRoot, "runtime"), Log: o.Log}); err != nil {
 		return nil, err

@@ -21,7 +21,6 @@ const (
 	recordFile    = "volume.json"
 	dataDir       = "_data"
 	populating    = ".populating"
-	tempPrefix    = ".tmp-"
 	removedPrefix = ".removed-"
 	removedSuffix = 17 // "-" and 16 digits
 )
@@ -108,7 +107,7 @@ func (s *Service) loadVolume(ctx context.Context, name, dir string) error {
 		_, statErr := os.Lstat(filepath.Join(dir, dataDir))
 		if errors.Is(err, fs.ErrNotExist) && errors.Is(statErr, fs.ErrNotExist) {
 			// Creation died before the record was there: nothing is in it.
-			removeTemps(dir)
+			atomicfile.Sweep(dir)
 			if err := os.Remove(dir); err != nil {
 				s.log.WarnContext(ctx, "directory without volume, ignored", "path", dir, "err", err)
 			}
@@ -121,7 +120,7 @@ func (s *Service) loadVolume(ctx context.Context, name, dir string) error {
 		}
 	}
 	v := &vol{record: r, dir: dir, holders: map[string]struct{}{}}
-	removeTemps(dir)
+	atomicfile.Sweep(dir)
 	if err := os.Mkdir(v.data(), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -149,14 +148,6 @@ func adopt(name, dir string) (record, error) {
 		r.Labels = map[string]string{AnonymousLabel: ""}
 	}
 	return r, r.save(dir)
-}
-
-// removeTemps removes what an interrupted write of the record left.
-func removeTemps(dir string) {
-	temps, _ := filepath.Glob(filepath.Join(dir, tempPrefix+"*")) // the pattern is valid
-	for _, t := range temps {
-		_ = os.Remove(t) // harmless where it is
-	}
 }
 
 // undoPopulating empties a volume into which a copy was interrupted, so that it

@@ -178,7 +178,7 @@ func processesOf(id string) string {
 // nothingLeft checks that a daemon without containers has nothing of them.
 func nothingLeft(t *testing.T, e *engine) {
 	t.Helper()
-	for _, pattern := range []string{"data/containers/*", "data/image/rootfs/[^.]*", "exec/runtime/*", "exec/exits/*", "data/volumes/*/_data"} {
+	for _, pattern := range []string{"data/containers/*", "data/image/rootfs/[^.]*", "exec/runtime/*", "exec/exits/*", "exec/containers/*", "data/volumes/*/_data"} {
 		deadline := time.Now().Add(20 * time.Second)
 		for {
 			left, err := filepath.Glob(filepath.Join(e.dir, pattern))
