@@ -17,12 +17,22 @@ type report struct {
 	output   map[key][]string // of what has not ended yet
 
 	passed, failed, skipped int
+	failures                []failure
 	failedPackages          []string
 	skips                   []skip
 	packages                int
 }
 
 type key struct{ pkg, test string }
+
+// failure is a failed test and the first things that it said.
+type failure struct {
+	key
+	words []string
+}
+
+// maxWords is how much of a failed test's output stands at the end once more.
+const maxWords = 5
 
 type skip struct {
 	key
@@ -79,6 +89,7 @@ func (r *report) testEnd(k key, action string) {
 		r.passed++
 	case "fail":
 		r.failed++
+		r.failures = append(r.failures, failure{k, ownWords(r.output[k])})
 		fmt.Fprintf(r.out, "--- FAIL %s %s\n%s", k.pkg, k.test, indent(r.output[k]))
 	case "skip":
 		r.skipped++
@@ -106,15 +117,18 @@ var frame = regexp.MustCompile(`^\s*(=== |--- |PASS|ok\s)`)
 // place matches the "file.go:12: " in front of a message.
 var place = regexp.MustCompile(`^\s*\S+\.go:\d+: `)
 
+// ownWords are the lines that a test has printed itself.
+func ownWords(output []string) []string {
+	return slices.DeleteFunc(slices.Clone(output), frame.MatchString)
+}
+
 // reasonOf finds the message of t.Skip: the last line of the test's own output.
 func reasonOf(output []string) string {
-	reason := ""
-	for _, o := range output {
-		if !frame.MatchString(o) {
-			reason = strings.TrimSpace(place.ReplaceAllString(o, ""))
-		}
+	words := ownWords(output)
+	if len(words) == 0 {
+		return ""
 	}
-	return reason
+	return strings.TrimSpace(place.ReplaceAllString(words[len(words)-1], ""))
 }
 
 func indent(lines []string) string {
@@ -136,6 +150,10 @@ func (r *report) finish() int {
 			verdict, code = "skipped without an accepted reason", 1
 		}
 		fmt.Fprintf(r.out, "%s: %s %s: %s\n", verdict, s.pkg, s.test, s.reason)
+	}
+	// Of a long output people are often shown the end.
+	for _, f := range r.failures {
+		fmt.Fprintf(r.out, "failed: %s %s\n%s", f.pkg, f.test, indent(f.words[:min(len(f.words), maxWords)]))
 	}
 	for _, p := range r.failedPackages {
 		fmt.Fprintf(r.out, "failed: %s\n", p)

@@ -46,7 +46,7 @@ func TestReport(t *testing.T) {
 		{"failure", []event{
 			{Action: "output", Package: "m/p", Test: "TestC", Output: "    c_test.go:1: broken\n"},
 			{Action: "fail", Package: "m/p", Test: "TestC"}, {Action: "fail", Package: "m/p"},
-		}, 1, []string{"--- FAIL m/p TestC\n        c_test.go:1: broken\n", "0 passed, 1 failed, 0 skipped\n"}},
+		}, 1, []string{"--- FAIL m/p TestC\n        c_test.go:1: broken\n", "failed: m/p TestC\n        c_test.go:1: broken\nfailed: m/p\n", "0 passed, 1 failed, 0 skipped\n"}},
 		{"build failure", append([]event{
 			{Action: "build-output", ImportPath: "m/q", Output: "q.go:1: syntax error\n"},
 			{Action: "build-fail", ImportPath: "m/q"}, {Action: "fail", Package: "m/q"},
