@@ -113,7 +113,7 @@ func TestCancel(t *testing.T) {
 	if _, _, err := r.Run(ctx, "hangs", CreateOptions{Bundle: newBundle(t), Spec: spec}); err == nil {
 		t.Error("no error")
 	}
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > time.Minute { // the hook would take 1000 s
 		t.Errorf("took %v", took)
 	}
 	requireNoTrace(t, r, "hangs")

@@ -23,7 +23,7 @@ type Gate struct {
 
 // LeakGrace is how long things may take to disappear after the last test:
 // kernel objects and goroutines end asynchronously.
-const LeakGrace = 5 * time.Second
+const LeakGrace = 30 * time.Second
 
 type gateState struct {
 	gate   Gate

@@ -203,7 +203,7 @@ func (c *cli) background(flags ...string) string {
 // until polls a command until its output satisfies the condition.
 func (c *cli) until(what string, cond func(string) bool, args ...string) string {
 	c.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		r := c.do(args...)
 		if cond(r.stdout) {

@@ -109,7 +109,7 @@ func agree(t *testing.T, e *engine, when string) {
 // agreeSoon gives the daemon time to learn what the kernel has.
 func agreeSoon(t *testing.T, e *engine, when string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); e.disagrees() != nil && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); e.disagrees() != nil && time.Now().Before(deadline); {
 		time.Sleep(2 * time.Millisecond)
 	}
 	agree(t, e, when)

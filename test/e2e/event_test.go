@@ -21,7 +21,7 @@ func TestEventsHaveNoGap(t *testing.T) {
 	const publishers, each, readers = 3, 6, 6
 	label := c.container()
 	begin := time.Now()
-	end := begin.Add(12 * time.Second)
+	end := begin.Add(20 * time.Second)
 	var work sync.WaitGroup
 	for range publishers {
 		work.Go(func() {

