@@ -14,6 +14,7 @@ import (
 
 // Door is a group opened for joining. The files are opened before the joining
 // thread changes its mount namespace, behind which the paths would be hidden.
+// None (nil) is that of a process that stays where it is.
 type Door struct {
 	tasks   []int
 	unified int
@@ -53,6 +54,9 @@ func (g Group) Open(sub string) (_ *Door, err error) {
 // it forks is born there. A thread moving itself takes no global lock; moving
 // any other process waits 10 ms and more for all CPUs to notice.
 func (d *Door) EnterV1() error {
+	if d == nil {
+		return nil
+	}
 	for _, fd := range d.tasks {
 		if _, err := unix.Write(fd, []byte{'0'}); err != nil {
 			return fmt.Errorf("join cgroup: %w", err)
@@ -66,7 +70,12 @@ func (d *Door) EnterV1() error {
 func (d *Door) Tasks() []int { return d.tasks }
 
 // Unified is the descriptor for clone3's CLONE_INTO_CGROUP, -1 without unified hierarchy.
-func (d *Door) Unified() int { return d.unified }
+func (d *Door) Unified() int {
+	if d == nil {
+		return -1
+	}
+	return d.unified
+}
 
 // Close closes the files. It may be called twice.
 func (d *Door) Close() {

@@ -216,6 +216,20 @@ func MoveRoot(newRoot int) error {
 	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil && !errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("move root: %w", err)
 	}
+	return changeRoot()
+}
+
+// ChangeRoot makes a directory the root directory of the calling thread, or of its
+// process, without touching the mount namespace, which may be others' too. It is
+// the weakest of the three: who may change root once more can get out.
+func ChangeRoot(newRoot int) error {
+	if err := unix.Fchdir(newRoot); err != nil {
+		return fmt.Errorf("enter new root: %w", err)
+	}
+	return changeRoot()
+}
+
+func changeRoot() error {
 	if err := unix.Chroot("."); err != nil {
 		return fmt.Errorf("change root: %w", err)
 	}
