@@ -142,6 +142,9 @@ func (c *Container) restorable() error {
 	if c.rt.rootless() {
 		return errs.New(errs.Unsupported, "criu needs root: containers of ordinary users cannot be checkpointed")
 	}
+	if c.state.Shared != nil {
+		return errs.New(errs.Unsupported, "a container without a mount namespace of its own cannot be checkpointed: criu would make its mounts in a new one")
+	}
 	if c.state.UserNS {
 		return errs.New(errs.Unsupported, "a container with a user namespace cannot be checkpointed")
 	}

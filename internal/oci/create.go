@@ -118,6 +118,9 @@ func newCreation(id string, o CreateOptions, wait bool) (*creation, error) {
 		delete(job.namespaces.Join, "network")
 		job.plan.LoopbackUp = false
 	}
+	if job.plan.Root.Shared && len(o.RootfsMounts) > 0 {
+		return nil, errs.New(errs.Unsupported, "the root filesystem is mounted for containers with a mount namespace of their own only")
+	}
 	for _, m := range o.RootfsMounts {
 		job.plan.Root.AddRootMount(m.Type, m.Source, m.Options)
 	}
@@ -174,6 +177,9 @@ func (r *Runtime) newContainer(id string, job *creation) (*Container, error) {
 		ExecCPUs: job.spec.Process.ExecCPUAffinity, Seccomp: p.Seccomp,
 		Defaults: execDefaults{AppArmor: p.AppArmor, SELinux: p.SELinux, NoNewPrivs: p.NoNewPrivs},
 	}}
+	if job.plan.Root.Shared {
+		c.state.Shared = &sharedMounts{} // see share
+	}
 	if p.Caps != nil {
 		c.state.Defaults.Caps = *p.Caps
 		c.state.Defaults.Caps.Ambient, c.state.Defaults.Caps.Inheritable = 0, 0
@@ -255,6 +261,7 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 		return nil, err
 	}
 	defer s.closeFiles()
+	undo.Push(c.unmountShared)
 	undo.Push(func(context.Context) error { return s.kill() })
 	c.mu.Lock()
 	c.state.Pid, c.state.StartTime = s.child.Pid, s.startTime
@@ -277,6 +284,7 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 		ground.hold.Release() // init has entered, and shall see nobody else
 		return c.setLateLimits()
 	}
+	s.mount = c.keepMount
 	s.hooks = func() error { return c.runtimeHooks(job.spec.Hooks) }
 	s.notify = c.notifier(specs.StateCreating)
 	if err := s.handshake(ctx, job.plan, ground.filter, job.wait); err != nil {

@@ -22,7 +22,8 @@ import (
 // deleteTimeout bounds how long Delete waits for processes to be gone.
 const deleteTimeout = 10 * time.Second
 
-// Delete removes what is left of a container: cgroups and state. A container
+// Delete removes what is left of a container: mounts in a namespace that is not
+// its own, cgroups and state. A container
 // that lives is refused with errs.Conflict, unless force is set, which kills
 // it. Deleting again succeeds.
 func (c *Container) Delete(ctx context.Context, force bool) error {
@@ -39,6 +40,12 @@ func (c *Container) Delete(ctx context.Context, force bool) error {
 	}
 	if err := c.killAll(ctx, status); err != nil {
 		return err
+	}
+	if err := c.unmountShared(ctx); err != nil {
+		if !force {
+			return fmt.Errorf("delete container %q: %w", c.id, err)
+		}
+		c.rt.log.Warn("mounts of a container are left", "container", c.id, "error", err)
 	}
 	if err := c.state.Cgroup.Remove(ctx); err != nil {
 		return fmt.Errorf("delete container %q: %w", c.id, err)

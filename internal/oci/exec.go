@@ -176,8 +176,13 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 	if err != nil {
 		return nil, fmt.Errorf("exec in container %q: %w", c.id, err)
 	}
+	root, err := c.openSharedRoot(pid, pidfd)
+	if err != nil {
+		return nil, fmt.Errorf("exec in container %q: %w", c.id, err)
+	}
+	defer fd.Close(root)
 	b := &birth{
-		io: o.IO, preserve: o.PreserveFDs, extra: files[:2], door: door, oneShot: c.rt.oneShot, log: c.rt.log,
+		io: o.IO, preserve: o.PreserveFDs, extra: files[:2:2], door: door, oneShot: c.rt.oneShot, log: c.rt.log,
 		prepare: func() error { return joinOf(pidfd, kinds&threadNamespaces) },
 	}
 	if o.Process.Terminal {
@@ -192,6 +197,7 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 	hasCgroupNS := kinds&unix.CLONE_NEWCGROUP != 0
 	if !c.state.UserNS && boot.Threadable(p, 0) {
 		p.FDs, b.extra = plan.FDs{MountNS: files[0]}, nil // the thread joins it, or its script does
+		p.RootFD = max(root, 0)
 		if hasCgroupNS {
 			p.FDs.CgroupNS = files[1]
 		}
@@ -217,6 +223,10 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 	p.FDs = plan.FDs{FirstClosed: b.sockFD(), MountNS: b.sockFD() + 1}
 	if hasCgroupNS {
 		p.FDs.CgroupNS = b.sockFD() + 2
+	}
+	if root >= 0 {
+		p.RootFD = b.sockFD() + 1 + len(b.extra)
+		b.extra = append(b.extra, root)
 	}
 	return c.besideIfBusy(o, b, pid, b.spawn)
 }

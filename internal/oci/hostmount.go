@@ -37,11 +37,21 @@ func (job *creation) hostMounts(j *joined, first int, onThread bool) (all []int,
 		return first + len(all) - 1
 	}
 	if prepare {
-		h, err := boot.PrepareRoot(root)
+		h, place := -1, -1
+		err := j.inMounts(func() (err error) {
+			if root.Shared {
+				h, place, err = boot.PrepareSharedRoot(root)
+			} else {
+				h, err = boot.PrepareRoot(root)
+			}
+			return err
+		})
 		if err != nil {
 			return all, err
 		}
-		root.FD = keep(h)
+		if root.FD = keep(h); root.Shared {
+			root.PlaceFD = keep(place)
+		}
 	}
 	for i := range root.Targets {
 		m := &root.Targets[i]
@@ -57,7 +67,8 @@ func (job *creation) hostMounts(j *joined, first int, onThread bool) (all []int,
 				return all, fmt.Errorf("map ids of mount %s: %w", m.Target, err)
 			}
 		}
-		h, err := boot.PrepareBind(root, *m, users)
+		h := -1
+		err = j.inMounts(func() (err error) { h, err = boot.PrepareBind(root, *m, users); return err })
 		fd.Close(users)
 		if err != nil {
 			return all, err

@@ -79,10 +79,11 @@ func (j *joined) keepOurs(changes map[string]string) error {
 }
 
 // enter makes the calling thread a member of all, those of the kinds in but
-// (CLONE_NEW*) excepted.
+// (CLONE_NEW*) excepted. The mount namespace is always left to the init, which
+// needs things from outside until it joins.
 func (j *joined) enter(but int) error {
 	for i, h := range j.fds {
-		if j.kinds[i].Clone&but != 0 {
+		if j.kinds[i].Clone&(but|unix.CLONE_NEWNS) != 0 {
 			continue
 		}
 		err := ns.Join(h, j.kinds[i].Clone)
@@ -96,6 +97,20 @@ func (j *joined) enter(but int) error {
 	return nil
 }
 
+// inMounts runs f in the mount namespace that is joined, or else where we are.
+func (j *joined) inMounts(f func() error) error {
+	mnt := j.of(unix.CLONE_NEWNS)
+	if mnt < 0 {
+		return f()
+	}
+	return ns.OnThread(func() error {
+		if err := ns.Join(mnt, unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("join mount namespace: %w", err)
+		}
+		return f()
+	})
+}
+
 // forChild are the kinds (CLONE_NEW*) among them that the child joins by itself:
 // user and time namespaces are for processes with one thread. If there is a user
 // namespace, the child that joins is not init but init's parent (see ns.Joiner), so
@@ -104,7 +119,7 @@ func (j *joined) enter(but int) error {
 func (j *joined) forChild() int {
 	all := 0
 	for _, kind := range j.kinds {
-		all |= kind.Clone
+		all |= kind.Clone &^ unix.CLONE_NEWNS // see enter
 	}
 	switch {
 	case all&unix.CLONE_NEWUSER == 0:

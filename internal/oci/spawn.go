@@ -35,6 +35,7 @@ type spawned struct {
 	console   int
 	mounts    int
 	hooks     func() error
+	mount     func(body []byte) error       // takes note of a boot.FrameMount
 	limits    func() error                  // sets what was left for the end, see tightPids
 	notify    func(pid, listener int) error // gives the seccomp listener to who waits for it
 	log       *slog.Logger
@@ -206,6 +207,9 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 	if err := job.timeable(); err != nil {
 		return nil, err
 	}
+	if err := c.share(job, join); err != nil {
+		return nil, err
+	}
 	late := join.forChild()
 	user := late&unix.CLONE_NEWUSER != 0
 	b := &birth{
@@ -255,6 +259,10 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 	b.door, b.extra = ground.door, append(b.extra, mounts...)
 	fds := &job.plan.FDs
 	fds.FirstClosed = b.sockFD()
+	if mnt := join.of(unix.CLONE_NEWNS); mnt >= 0 {
+		fds.MountNS = b.sockFD() + 1 + len(b.extra)
+		b.extra = append(b.extra, mnt)
+	}
 	if job.wait {
 		listener, err := listen(c.dir)
 		if err != nil {
@@ -395,6 +403,10 @@ func (s *spawned) follow(untilReady bool) error {
 			if len(f.FDs) == 1 && s.console < 0 {
 				s.console, f.FDs = f.FDs[0], nil
 			}
+		case boot.FrameMount:
+			if err := s.answer(func() error { return s.takeMount(f.Body) }); err != nil {
+				return err
+			}
 		case boot.FrameHooks:
 			if err := s.answer(s.hooks); err != nil {
 				return err
@@ -418,6 +430,13 @@ func (s *spawned) follow(untilReady bool) error {
 			fd.Close(h) // not asked for
 		}
 	}
+}
+
+func (s *spawned) takeMount(body []byte) error {
+	if s.mount == nil {
+		return errors.New("follow init: it mounts what was made before")
+	}
+	return s.mount(body)
 }
 
 // answer does what init waits for and lets it go on.

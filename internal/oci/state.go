@@ -44,6 +44,7 @@ type record struct {
 	OwnerUID    int               `json:"owner"`
 	Cgroup      cgroup.Group      `json:"cgroup"`
 
+	Shared       *sharedMounts      `json:"sharedMounts,omitempty"` // nil: the mount namespace is its own
 	Resctrl      *resctrl.Group     `json:"resctrl,omitempty"`
 	LatePids     *int64             `json:"latePids,omitempty"` // a limit that is set last, see tightPids
 	UserNS       bool               `json:"userNS,omitempty"`
@@ -74,7 +75,7 @@ type Container struct {
 	rt  *Runtime
 	dir string
 
-	mu    sync.Mutex // guards state.Pid and StartTime, which Create fills in
+	mu    sync.Mutex // guards state.Pid, StartTime and Shared, which Create fills in
 	state record
 }
 

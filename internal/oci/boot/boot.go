@@ -9,7 +9,8 @@
 //     without a Go runtime, see package bare. It is the way of nearly all
 //     containers.
 //   - Main is a process of its own, for what a thread cannot do: join or live in a
-//     user or time namespace, and run hooks inside.
+//     user or time namespace, and run hooks inside; and for containers whose mount
+//     namespace is not their own, which are rare.
 //
 // Invariants: it works on one locked thread; it never follows a path of the
 // container without being confined to the container's root; it writes to procfs
@@ -56,6 +57,7 @@ const (
 	FrameError    = 'E' // from init: Failure as JSON; init exits
 	FrameErrno    = 'X' // from init: a system call failed, see DecodeErrno; init exits
 	FrameBorn     = 'B' // from a process that joined a PID namespace: the pid of its child, which is init
+	FrameMount    = 'M' // from init: a SharedMount as JSON, which is about to be made; answered by FrameGo
 	FrameOutput   = 'O' // from a process that repeats: what the child that it is about to fork writes
 )
 
@@ -130,6 +132,9 @@ func (b *initializer) run() error {
 	}
 	if err := b.openProc(); err != nil {
 		return err
+	}
+	if b.plan.Unmount != nil {
+		return b.unmount()
 	}
 	if _, err := unix.Setsid(); err != nil {
 		return fmt.Errorf("start session: %w", err)

@@ -120,7 +120,10 @@ func (b *initializer) cgroupView(kind string, controllers []string, dir string, 
 	if err != nil {
 		return nil, err
 	}
-	if err := d.SetAttr(mount.Attr{Set: attrs}, false); err != nil {
+	if err = d.SetAttr(mount.Attr{Set: attrs}, false); err == nil {
+		err = b.cutOff(d)
+	}
+	if err != nil {
 		d.Close()
 		return nil, err
 	}

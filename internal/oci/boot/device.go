@@ -101,6 +101,9 @@ func (b *initializer) bindDevice(dir int, name string, d plan.Device) error {
 		return err
 	}
 	defer host.Close()
+	if err := b.cutOff(host); err != nil {
+		return err
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(host.FD(), &st); err != nil {
 		return err

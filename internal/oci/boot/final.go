@@ -9,6 +9,7 @@ import (
 
 	"github.com/gantry-run/gantry/internal/linux/bare"
 	"github.com/gantry-run/gantry/internal/linux/capability"
+	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/process"
 )
 
@@ -168,7 +169,7 @@ func (b *initializer) addIdentity(s script) error {
 		groups = binary.NativeEndian.AppendUint32(groups, g)
 	}
 	set := s.call("set supplementary groups", unix.SYS_SETGROUPS, bare.Int(len(p.Groups)), s.Bytes(groups))
-	if b.plan.UserNS && len(p.Groups) == 0 {
+	if len(p.Groups) == 0 && (b.plan.UserNS || b.groupsDenied()) {
 		set.Tolerate(unix.EPERM, 0) // an unprivileged user namespace in which setgroups is denied
 	}
 	gid, uid := bare.Int(p.GID), bare.Int(p.UID)
@@ -197,6 +198,18 @@ func (b *initializer) addIdentity(s script) error {
 			bare.Int(unix.PR_CAP_AMBIENT), bare.Int(unix.PR_CAP_AMBIENT_RAISE), bare.Int(n), bare.Int(0), bare.Int(0))
 	}
 	return nil
+}
+
+// groupsDenied tells whether nobody in our user namespace may set groups.
+func (b *initializer) groupsDenied() bool {
+	file, err := unix.Openat(b.proc, "self/setgroups", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer fd.Close(file)
+	buf := make([]byte, 8)
+	n, err := unix.Read(file, buf)
+	return err == nil && string(buf[:n]) == "deny\n"
 }
 
 // addLabels names the security context that the program gets at execve.

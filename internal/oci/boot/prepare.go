@@ -44,6 +44,20 @@ func PrepareRoot(r *plan.Root) (int, error) {
 	return copied, err
 }
 
+// PrepareSharedRoot is PrepareRoot for a mount namespace that the caller is in and
+// that the container will share. place is the directory that it is of.
+func PrepareSharedRoot(r *plan.Root) (root, place int, err error) {
+	if place, err = openPlace(r.Path); err != nil {
+		return -1, -1, err
+	}
+	d, err := cloneRoot(place, true)
+	if err != nil {
+		fd.Close(place)
+		return -1, -1, fmt.Errorf("mount root filesystem %s: %w", r.Path, err)
+	}
+	return d.FD(), place, nil
+}
+
 // PrepareBind makes a bind mount in the calling process, as PrepareRoot. It is cut
 // off from the machine's mounts as all that the container's mount namespace has of
 // them: what the container mounts in it must not appear there.

@@ -22,12 +22,12 @@ func (b *initializer) join() error {
 			return fmt.Errorf("join cgroup namespace: %w", err)
 		}
 	}
-	if fds.MountNS > 0 {
-		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			return fmt.Errorf("unshare working directory: %w", err)
-		}
-		if err := unix.Setns(fds.MountNS, unix.CLONE_NEWNS); err != nil {
-			return fmt.Errorf("join mount namespace: %w", err)
+	if err := b.joinMounts(); err != nil {
+		return err
+	}
+	if h := b.plan.RootFD; h > 0 {
+		if err := mount.ChangeRoot(h); err != nil {
+			return err
 		}
 	}
 	root, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

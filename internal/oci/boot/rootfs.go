@@ -3,7 +3,6 @@ package boot
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"strings"
@@ -36,7 +35,14 @@ func (b *initializer) build() error {
 			return err
 		}
 	}
-	if err := b.openRoot(); err != nil {
+	openRoot, enterRoot := b.openRoot, mount.Pivot
+	switch {
+	case p.Root.Shared:
+		openRoot, enterRoot = b.openSharedRoot, mount.ChangeRoot
+	case p.Root.NoPivot:
+		enterRoot = mount.MoveRoot
+	}
+	if err := openRoot(); err != nil {
 		return err
 	}
 	if err := b.fillRoot(); err != nil {
@@ -54,15 +60,12 @@ func (b *initializer) build() error {
 	if err := b.settings(); err != nil {
 		return err
 	}
-	pivot := mount.Pivot
-	if p.Root.NoPivot {
-		pivot = mount.MoveRoot
-	}
-	if err := pivot(b.root.FD()); err != nil {
+	if err := enterRoot(b.root.FD()); err != nil {
 		return err
 	}
-	if p.Root.Propagation == unix.MS_SHARED {
-		if err := mount.SetAttr(b.root.FD(), mount.Attr{Propagation: unix.MS_SHARED}, p.Root.RecProp); err != nil {
+	// In a namespace of its own all mounts have got theirs already.
+	if r := p.Root; r.Propagation == unix.MS_SHARED || r.Shared && r.Propagation == unix.MS_UNBINDABLE {
+		if err := mount.SetAttr(b.root.FD(), mount.Attr{Propagation: r.Propagation}, r.RecProp); err != nil {
 			return fmt.Errorf("set propagation of root: %w", err)
 		}
 	}
@@ -287,7 +290,7 @@ func (b *initializer) makeMount(m plan.Mount) (d *mount.Detached, dir bool, err 
 		return d, dir, err
 	}
 	if o.Bind {
-		return bindMount(m.Source, o, 0)
+		return bindMount(m.Source, o, b.hostPropagation())
 	}
 	attrs := int(o.Set)
 	if m.Type == "tmpfs" {
@@ -299,7 +302,7 @@ func (b *initializer) makeMount(m plan.Mount) (d *mount.Detached, dir bool, err 
 	d, err = mount.NewDetached(m.Type, m.Source, o, attrs)
 	if m.Type == "sysfs" && errors.Is(err, unix.EPERM) {
 		// The network namespace belongs to another user namespace: show what is there.
-		return bindMount("/sys", mount.Options{Bind: true, Recursive: true, RecSet: o.Set}, 0)
+		return bindMount("/sys", mount.Options{Bind: true, Recursive: true, RecSet: o.Set}, b.hostPropagation())
 	}
 	if err != nil {
 		return nil, false, err
@@ -345,20 +348,7 @@ func (b *initializer) parentHooks() error {
 	if !b.plan.Hooks.Runtime {
 		return nil
 	}
-	if err := fd.WriteFrame(b.sock, fd.Frame{Kind: FrameHooks}); err != nil {
-		return err
-	}
-	f, err := fd.ReadFrame(b.sock)
-	if errors.Is(err, io.EOF) {
-		os.Exit(1) // a hook failed; the parent knows why
-	}
-	if err != nil {
-		return err
-	}
-	if f.Kind != FrameGo {
-		return fmt.Errorf("wait for hooks: unexpected frame %q", f.Kind)
-	}
-	return nil
+	return b.ask(FrameHooks, nil)
 }
 
 // hideRoot applies what takes away: read-only and masked paths, read-only root.
@@ -472,6 +462,9 @@ func (b *initializer) maskOne(target int, empty **mount.Detached, null *int) err
 		return err
 	}
 	defer d.Close()
+	if err := b.cutOff(d); err != nil { // it may be the machine's
+		return err
+	}
 	return d.Attach(target)
 }
 

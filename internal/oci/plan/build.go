@@ -49,6 +49,7 @@ func Build(id string, spec *specs.Spec, rootPath string) (*Init, Namespaces, err
 	if p.Root, err = buildRoot(spec, linux, rootPath, p.UserNS); err != nil {
 		return nil, Namespaces{}, err
 	}
+	p.Root.Shared = namespaces.Clone&unix.CLONE_NEWNS == 0
 	if spec.Process != nil {
 		if p.Process, err = BuildProcess(spec.Process, spec.Annotations); err != nil {
 			return nil, Namespaces{}, err
@@ -123,12 +124,6 @@ func buildNamespaces(list []specs.LinuxNamespace) (Namespaces, error) {
 			n.Clone |= flag
 		}
 	}
-	switch {
-	case n.Join["mount"] != "":
-		return n, errs.New(errs.Unsupported, "a container in the mount namespace of others is not supported: its root would become theirs")
-	case n.Clone&unix.CLONE_NEWNS == 0:
-		return n, errs.New(errs.Unsupported, "a container without a mount namespace is not supported: its mounts would be the machine's")
-	}
 	return n, nil
 }
 
@@ -146,6 +141,12 @@ func checkIsolation(spec *specs.Spec, linux *specs.Linux, n Namespaces) error {
 	}
 	if n.Clone&unix.CLONE_NEWUSER != 0 && (len(linux.UIDMappings) == 0 || len(linux.GIDMappings) == 0) {
 		return errs.New(errs.InvalidArgument, "user namespaces enabled, but no uid or gid mappings are specified")
+	}
+	switch users := n.Clone&unix.CLONE_NEWUSER != 0; {
+	case private(unix.CLONE_NEWUSER, "user") && !private(unix.CLONE_NEWNS, "mount"):
+		return errs.New(errs.InvalidArgument, "a user namespace without a mount namespace: it has no right to mount in the runtime's")
+	case users && n.Join["mount"] != "":
+		return errs.New(errs.InvalidArgument, "a new user namespace in the mount namespace of others: it has no right to mount there")
 	}
 	if len(linux.TimeOffsets) > 0 && n.Join["time"] != "" {
 		return errs.New(errs.InvalidArgument, "time namespace offsets specified, but the time namespace is another's")

@@ -138,14 +138,37 @@ func TestBuildProcess(t *testing.T) {
 	}
 }
 
-func TestUnsupported(t *testing.T) {
-	for text, l := range map[string]*specs.Linux{
-		"its mounts would be the machine's": {},
-		"its root would become theirs":      {Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace, Path: "/proc/1/ns/mnt"}}},
+// TestSharedMountNamespace plans containers whose mount namespace is not their own.
+func TestSharedMountNamespace(t *testing.T) {
+	users := []specs.LinuxIDMapping{{Size: 1}}
+	theirs := func(kind specs.LinuxNamespaceType) specs.LinuxNamespace {
+		return specs.LinuxNamespace{Type: kind, Path: "/proc/1/ns/x"}
+	}
+	for name, tc := range map[string]struct {
+		list   []specs.LinuxNamespace
+		users  []specs.LinuxIDMapping
+		shared bool
+		err    string
+	}{
+		"own":                        {[]specs.LinuxNamespace{{Type: "mount"}}, nil, false, ""},
+		"none":                       {nil, nil, true, ""},
+		"theirs":                     {[]specs.LinuxNamespace{theirs("mount")}, nil, true, ""},
+		"theirs, and their users":    {[]specs.LinuxNamespace{theirs("mount"), theirs("user")}, nil, true, ""},
+		"none, new users":            {[]specs.LinuxNamespace{{Type: "user"}}, users, false, "it has no right to mount in the runtime's"},
+		"none, users of others":      {[]specs.LinuxNamespace{theirs("user")}, nil, false, "it has no right to mount in the runtime's"},
+		"theirs, and users of mine":  {[]specs.LinuxNamespace{theirs("mount"), {Type: "user"}}, users, false, "it has no right to mount there"},
+		"own in the users of others": {[]specs.LinuxNamespace{{Type: "mount"}, theirs("user")}, nil, false, ""},
 	} {
-		_, _, err := Build("x", &specs.Spec{Root: &specs.Root{Path: "r"}, Linux: l}, "/r")
-		if !errs.Is(err, errs.Unsupported) || !strings.HasSuffix(err.Error(), text) {
-			t.Errorf("%s: got %v", text, err)
+		l := &specs.Linux{Namespaces: tc.list, UIDMappings: tc.users, GIDMappings: tc.users}
+		p, _, err := Build("x", &specs.Spec{
+			Root: &specs.Root{Path: "r"}, Linux: l, Process: &specs.Process{Args: []string{"x"}, Cwd: "/"},
+		}, "/r")
+		if tc.err == "" {
+			if err != nil || p.Root.Shared != tc.shared {
+				t.Errorf("%s: got %+v, %v", name, p, err)
+			}
+		} else if !errs.Is(err, errs.InvalidArgument) || !strings.HasSuffix(err.Error(), tc.err) {
+			t.Errorf("%s: got %v", name, err)
 		}
 	}
 }

@@ -185,6 +185,12 @@ func (c *codec) init(p *Init) {
 	num(c, &p.FDs.Listener)
 	num(c, &p.FDs.MountNS)
 	num(c, &p.FDs.CgroupNS)
+	num(c, &p.RootFD)
+	optional(c, &p.Unmount, func(m *mount.Identity) {
+		for _, n := range []*uint64{&m.Unique, &m.ID, &m.Dev, &m.Ino} {
+			c.uint64(n)
+		}
+	})
 }
 
 func (c *codec) hook(h *Hook) {
@@ -196,6 +202,7 @@ func (c *codec) hook(h *Hook) {
 
 func (c *codec) root(r *Root) {
 	num(c, &r.FD)
+	num(c, &r.PlaceFD)
 	c.string(&r.Path)
 	list(c, &r.Mounts, func(m *RootMount) {
 		c.string(&m.Type)
@@ -206,6 +213,7 @@ func (c *codec) root(r *Root) {
 	c.bool(&r.RecProp)
 	c.bool(&r.ReadOnly)
 	c.bool(&r.NoPivot)
+	c.bool(&r.Shared)
 	list(c, &r.Targets, func(m *Mount) {
 		num(c, &m.FD)
 		c.string(&m.Target)

@@ -35,13 +35,20 @@ type Init struct {
 	UserNS       bool // init is not root of the machine
 	WaitLimits   bool // stop before the program runs until the parent has set its limits
 	FDs          FDs
+
+	// RootFD is, with Exec, the root directory of a container whose mount namespace
+	// is not its own; 0: the namespace's.
+	RootFD int
+	// Unmount is, if set, all that there is to do: the mount to take out of the
+	// mount namespace FDs.MountNS.
+	Unmount *mount.Identity
 }
 
 // FDs are the numbers under which init finds what it inherited; -1 or 0: none.
 type FDs struct {
 	FirstClosed int // from here on nothing reaches the program
 	Listener    int // listening socket of Start
-	MountNS     int // exec: the container's mount namespace
+	MountNS     int // the mount namespace to join: with Exec the container's, else that of others
 	CgroupNS    int
 }
 
@@ -75,12 +82,14 @@ type TimeOffset struct {
 // Mount.FD are their descriptors in init, 0 if init is to make the mount itself.
 type Root struct {
 	FD            int
+	PlaceFD       int // with FD and Shared: the directory at Path
 	Path          string
 	Mounts        []RootMount // on Path itself, in order
 	Propagation   uint64      // MS_*, of the whole tree before anything else
 	RecProp       bool
 	ReadOnly      bool
 	NoPivot       bool
+	Shared        bool // the mount namespace is not the container's own: see boot.openSharedRoot
 	Targets       []Mount
 	Devices       []Device
 	Links         [][2]string // path, what it points to
