@@ -6,7 +6,6 @@ const race = "race: "
 // Reasons of several failures.
 const (
 	lateProc      = "missing here: procfs and cgroup views are mounted last and so listed last, though nothing lies on or below them (ADR 5)"
-	ownMounts     = "missing here: a container must have a new mount namespace of its own"
 	deleteCreated = "what was created and never started can be deleted, as with runc: engines clean up in this way"
 	noHugetlb     = "the machine has no hugetlb hierarchy; fails with runc too"
 	noNetwork     = "the machine has no net_cls and net_prio hierarchies; fails with runc too"
@@ -44,8 +43,6 @@ var knownFailures = map[string]map[string]string{
 	"linux_devices":                  {inOrder: lateProc},
 	"linux_masked_paths":             {"check masked paths": lateProc, "check masked device nodes": lateProc},
 	"linux_mount_label":              {wholeProgram: "the machine has no SELinux; fails with runc too"},
-	"linux_ns_itype":                 {"cannot run validation tests: exit status 1": ownMounts},
-	"linux_ns_path":                  {"set mnt namespace by path": ownMounts},
 	"linux_process_apparmor_profile": {wholeProgram: "the machine has no AppArmor; fails with runc too"},
 	"linux_readonly_paths":           {"check read-only paths": lateProc, "check read-only device nodes": lateProc},
 	"linux_rootfs_propagation": {
