@@ -265,6 +265,7 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	undo.Push(func(context.Context) error { return s.kill() })
 	c.mu.Lock()
 	c.state.Pid, c.state.StartTime = s.child.Pid, s.startTime
+	c.state.Creating = !s.scripted // a scripted one is born in its root
 	c.mu.Unlock()
 	if err := c.writeState(); err != nil {
 		return nil, err
@@ -290,7 +291,22 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	if err := s.handshake(ctx, job.plan, ground.filter, job.wait); err != nil {
 		return nil, c.explain(err)
 	}
+	if err := c.created(); err != nil {
+		return nil, err
+	}
 	return s.process(job.options.ConsoleSocket)
+}
+
+// created records that init is in its root.
+func (c *Container) created() error {
+	c.mu.Lock()
+	creating := c.state.Creating
+	c.state.Creating = false
+	c.mu.Unlock()
+	if !creating {
+		return nil
+	}
+	return c.writeState()
 }
 
 // groundwork is what init needs besides its mounts.

@@ -73,6 +73,8 @@ func (c *Container) execAllowed(ignorePaused bool) error {
 	switch status {
 	case specs.StateStopped:
 		return errs.New(errs.Conflict, "cannot exec in a stopped container")
+	case specs.StateCreating:
+		return errs.New(errs.Conflict, "cannot exec in a container that is being created")
 	case statusPaused:
 		if !ignorePaused {
 			return errs.New(errs.Conflict, "cannot exec in a paused container (use --ignore-paused to override)")

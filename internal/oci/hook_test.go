@@ -10,6 +10,8 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/gantry-run/gantry/internal/errs"
 )
 
 // TestHooks has every hook append its name and what it knows to one file.
@@ -117,4 +119,33 @@ func TestCancel(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 	requireNoTrace(t, r, "hangs")
+}
+
+// TestExecWhileCreating: nobody joins a container whose init is still in the
+// machine's root.
+func TestExecWhileCreating(t *testing.T) {
+	r, dir := newRuntime(t), t.TempDir()
+	spec := newSpec("true")
+	spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/busybox", Args: []string{"sh", "-c",
+		"/bin/busybox touch " + dir + "/in; while [ ! -e " + dir + "/go ]; do /bin/busybox sleep 0.01; done"}}}}
+	done := make(chan error, 1)
+	go func() {
+		_, err := runSpec(t, r, CreateOptions{Bundle: newBundle(t), Spec: spec})
+		done <- err
+	}()
+	eventually(t, "the hook", func() bool { _, err := os.Stat(dir + "/in"); return err == nil })
+	all, err := r.List()
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%d containers, %v", len(all), err)
+	}
+	requireStatus(t, all[0], specs.StateCreating)
+	if res, err := execIn(t, all[0], newProcess("cat", "/proc/self/mountinfo")); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "being created") {
+		t.Errorf("got %+v, %v", res, err)
+	}
+	if err := os.WriteFile(dir+"/go", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }

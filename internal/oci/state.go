@@ -42,6 +42,7 @@ type record struct {
 	Created     time.Time         `json:"created"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	OwnerUID    int               `json:"owner"`
+	Creating    bool              `json:"creating,omitempty"` // init may not have entered its root yet
 	Cgroup      cgroup.Group      `json:"cgroup"`
 
 	Shared       *sharedMounts      `json:"sharedMounts,omitempty"` // nil: the mount namespace is its own
@@ -75,7 +76,7 @@ type Container struct {
 	rt  *Runtime
 	dir string
 
-	mu    sync.Mutex // guards state.Pid, StartTime and Shared, which Create fills in
+	mu    sync.Mutex // guards state.Pid, StartTime, Creating and Shared, which Create fills in
 	state record
 }
 
@@ -155,7 +156,8 @@ func (c *Container) alive() (bool, error) {
 // Statuses beyond the specification's.
 const statusPaused specs.ContainerState = "paused"
 
-// Status is creating, created, running, paused or stopped.
+// Status is creating, created, running, paused or stopped. Until a container has its
+// own root nobody may join it: what they would find there is the machine's.
 func (c *Container) Status() (specs.ContainerState, error) {
 	alive, err := c.alive()
 	if err != nil {
@@ -170,6 +172,12 @@ func (c *Container) Status() (specs.ContainerState, error) {
 	}
 	if frozen {
 		return statusPaused, nil
+	}
+	c.mu.Lock()
+	creating := c.state.Creating
+	c.mu.Unlock()
+	if creating {
+		return specs.StateCreating, nil
 	}
 	if _, err := os.Lstat(c.file(startSocket)); err == nil {
 		return specs.StateCreated, nil
