@@ -14,6 +14,7 @@ package bare
 import (
 	"encoding/binary"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -55,6 +56,7 @@ const (
 	kindValue    = 0
 	kindSlot     = 1 // the content of a slot
 	kindSlotAddr = 2 // where a slot is, for the kernel to write to; eight bytes
+	kindNegative = 3 // the negative of a slot's content
 )
 
 // Int is a number as it is.
@@ -67,6 +69,10 @@ type Slot uint64
 
 // Value is the content of the slot as an argument.
 func (s Slot) Value() Arg { return Arg{kindSlot, uint64(s)} }
+
+// Negative is the negative of the slot's content as an argument: a process's
+// number becomes that of the group it leads.
+func (s Slot) Negative() Arg { return Arg{kindNegative, uint64(s)} }
 
 // Addr is the address of the slot's eight bytes as an argument.
 func (s Slot) Addr() Arg { return Arg{kindSlotAddr, uint64(s)} }
@@ -155,6 +161,18 @@ func (p *Program) Bytes(b []byte) Arg {
 	at := Arg{value: base + headerSize + uint64(len(p.data))}
 	p.data = append(p.data, b...)
 	return at
+}
+
+// Page puts what fill gives for its address into a page that holds nothing else,
+// and gives the page's size: a program that wants to write there makes it writable
+// first.
+func (p *Program) Page(fill func(at uint64) []byte) (at Arg, size int) {
+	size = os.Getpagesize()
+	pad := func() { p.data = append(p.data, make([]byte, (size-(headerSize+len(p.data))%size)%size)...) }
+	pad()
+	at = p.Bytes(fill(base + headerSize + uint64(len(p.data))))
+	pad()
+	return at, size
 }
 
 // String is the address of s with a NUL byte behind it. A NUL byte in s makes the

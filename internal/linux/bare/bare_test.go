@@ -205,6 +205,32 @@ func TestSlots(t *testing.T) {
 	carryOut(t, p).want(t, 0, "Linux", "")
 }
 
+func TestNegativeOfSlot(t *testing.T) {
+	p := bare.New(reports)
+	s := p.Slot()
+	p.Call([]byte("write"), unix.SYS_WRITE, bare.Int(output), p.String("abc"), bare.Int(3)).Into(s)
+	p.Call(nil, unix.SYS_EXIT_GROUP, s.Negative())
+	carryOut(t, p).want(t, 256-3, "abc", "")
+}
+
+// TestPage: a program changes its own data.
+func TestPage(t *testing.T) {
+	p := bare.New(reports)
+	file := p.Slot()
+	write(p, "before ")
+	p.Call([]byte("open"), unix.SYS_OPENAT, bare.Int(unix.AT_FDCWD), p.String("/proc/sys/kernel/ostype"), bare.Int(unix.O_RDONLY), bare.Int(0)).Into(file)
+	page, size := p.Page(func(at uint64) []byte { return binary.NativeEndian.AppendUint64([]byte("........"), at) })
+	after := p.Bytes([]byte("after"))
+	if page.Value()%uint64(size) != 0 || after.Value() < page.Value()+uint64(size) {
+		t.Errorf("page of %#x bytes at %#x, then %#x", size, page.Value(), after.Value())
+	}
+	p.Call([]byte("protect"), unix.SYS_MPROTECT, page, bare.Int(size), bare.Int(unix.PROT_READ|unix.PROT_WRITE))
+	p.Call([]byte("read"), unix.SYS_READ, file.Value(), page, bare.Int(5)).Want(5)
+	p.Call([]byte("write"), unix.SYS_WRITE, bare.Int(output), page, bare.Int(16))
+	p.Call([]byte("read only"), unix.SYS_READ, file.Value(), after, bare.Int(1))
+	carryOut(t, p).want(t, 1, "before Linux..."+string(binary.NativeEndian.AppendUint64(nil, page.Value())), "read only"+errno(unix.EFAULT))
+}
+
 func TestUnwantedResultEndsSilently(t *testing.T) {
 	p := bare.New(reports)
 	s := p.Slot()

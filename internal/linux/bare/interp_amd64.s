@@ -8,9 +8,11 @@
 //	R13  the slots
 //	R15  the descriptor for reports
 
-// One argument: a value, the content of a slot, or the address of one. R12 holds
-// the kinds, two bits each; the lowest are this argument's. A value that is no
-// slot must not be used as an index, so that the load reads slot 0 then.
+// One argument: a value, the content of a slot, the address of one, or the
+// content's negative. R12 holds the kinds, two bits each; the lowest are this
+// argument's. A value that is no slot must not be used as an index, so that the
+// load reads slot 0 then. Both bits together make R11 all ones, which negates by
+// exclusive or and subtraction.
 #define ARG(offset, reg) \
 	MOVQ offset(BX), reg; \
 	XORL R11, R11; \
@@ -22,6 +24,13 @@
 	MOVQ (R11), R11; \
 	TESTQ $1, R12; \
 	CMOVQNE R11, reg; \
+	MOVQ R12, R11; \
+	SHRQ $1, R11; \
+	ANDQ R12, R11; \
+	ANDL $1, R11; \
+	NEGQ R11; \
+	XORQ R11, reg; \
+	SUBQ R11, reg; \
 	SHRQ $2, R12
 
 TEXT ·interpreter(SB), NOSPLIT|NOFRAME, $0

@@ -17,6 +17,11 @@
 	CSEL NE, R9, reg, reg; \
 	TST $1, R22; \
 	CSEL NE, R10, reg, reg; \
+	AND R22>>1, R22, R9; \
+	AND $1, R9, R9; \
+	NEG R9, R9; \
+	EOR R9, reg, reg; \
+	SUB R9, reg, reg; \
 	LSR $2, R22, R22
 
 TEXT ·interpreter(SB), NOSPLIT|NOFRAME, $0

@@ -58,6 +58,8 @@ func (p *Program) run() (int, unix.Errno) {
 			switch arg.kind {
 			case kindSlot:
 				a[n] = uintptr(slots[arg.value])
+			case kindNegative:
+				a[n] = -uintptr(slots[arg.value])
 			case kindSlotAddr:
 				a[n] = uintptr(unsafe.Pointer(&slots[arg.value]))
 			default:
