@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -59,7 +59,7 @@ func startDaemon(dir, name, program, client string, number int) (_ *daemon, err 
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	begin := time.Now()
-	if err := d.cmd.Start(); err != nil {
+	if err := d.account(d.cmd.Start); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	defer func() {
@@ -81,6 +81,42 @@ func startDaemon(dir, name, program, client string, number int) (_ *daemon, err 
 	}
 	d.ready = time.Since(begin)
 	return d, d.load()
+}
+
+// engineGroup is the cgroup that tells what the engine uses of the CPU.
+func (d *daemon) engineGroup() string { return d.cgroup + "-engine" }
+
+// account calls start in the engine's cgroup: whatever the engine starts is there,
+// until it moves to a cgroup of a container.
+func (d *daemon) account(start func() error) error {
+	top, ours := usageTop()
+	dir := filepath.Join(top, d.engineGroup())
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	enter := func(dir string) error {
+		return os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0o644)
+	}
+	if err := enter(dir); err != nil {
+		return err
+	}
+	return errors.Join(start(), enter(filepath.Join(top, ours)))
+}
+
+// usageTop is the hierarchy of cgroups that accounts for CPU time, and our own
+// place in it.
+func usageTop() (top, ours string) {
+	top, controller := "/sys/fs/cgroup/cpuacct", "cpuacct:"
+	if _, err := os.Stat(top); err != nil {
+		top, controller = "/sys/fs/cgroup", "0::"
+	}
+	groups, _ := os.ReadFile("/proc/self/cgroup") // without it we are at the top
+	for line := range strings.Lines(string(groups)) {
+		if _, place, ok := strings.Cut(line, controller); ok {
+			ours = strings.TrimSpace(place)
+		}
+	}
+	return top, ours
 }
 
 func (d *daemon) execRoot() string { return filepath.Join(d.dir, "exec") }
@@ -158,6 +194,7 @@ func (d *daemon) stop() error {
 	}
 	_ = exec.Command("ip", "link", "del", "docker0").Run() // dockerd leaves it; the namespace ends with us anyhow
 	removeCgroups(d.cgroup)
+	removeCgroups(d.engineGroup())
 	return errors.Join(err, syscall.Unmount(d.execRoot(), syscall.MNT_DETACH)) // dockerd leaves mounts in it
 }
 
@@ -183,7 +220,6 @@ type process struct {
 	pss  int // kB, its share of what it maps
 	rss  int // kB
 	fds  int
-	cpu  time.Duration // its own time and that of its ended children
 }
 
 func processes() []process {
@@ -202,24 +238,7 @@ func processes() []process {
 		p.pss, p.rss = field(rollup, "Pss:"), field(rollup, "Rss:")
 		fds, _ := os.ReadDir(dir + "/fd")
 		p.fds = len(fds)
-		stat, _ := os.ReadFile(dir + "/stat")
-		p.cpu = cpuTime(stat)
 		all = append(all, p)
 	}
 	return all
-}
-
-// cpuTime sums utime, stime, cutime and cstime of /proc/<pid>/stat (proc(5)).
-func cpuTime(stat []byte) time.Duration {
-	const tick = 10 * time.Millisecond // USER_HZ is 100
-	f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(f) < 15 {
-		return 0 // it has ended
-	}
-	var sum time.Duration
-	for _, v := range f[11:15] {
-		n, _ := strconv.Atoi(string(v))
-		sum += time.Duration(n) * tick
-	}
-	return sum
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -99,9 +98,8 @@ func (d *daemon) among(n int, args []string, fn func(names []string) error) erro
 	return errors.Join(err, rmErr)
 }
 
-// use is the CPU time (percent of a core) that the engine uses within a time: that
-// of its processes and their ended children, less what is used in the cgroups of
-// its containers.
+// use is the CPU time (percent of a core) that the engine uses within a time: what
+// is used in its cgroup, and so in none of its containers'.
 func (d *daemon) use(during time.Duration) (float64, error) {
 	began := time.Now()
 	before, err := d.spent()
@@ -114,25 +112,12 @@ func (d *daemon) use(during time.Duration) (float64, error) {
 }
 
 func (d *daemon) spent() (time.Duration, error) {
-	inside, err := d.spentInside()
-	if err != nil {
-		return 0, err
-	}
-	total := -inside
-	for _, p := range processes() {
-		if args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid)); bytes.Contains(args, []byte(d.dir)) {
-			total += p.cpu
-		}
-	}
-	return total, nil
-}
-
-// spentInside is the CPU time of the engine's containers.
-func (d *daemon) spentInside() (time.Duration, error) {
-	if data, err := os.ReadFile(filepath.Join("/sys/fs/cgroup/cpuacct", d.cgroup, "cpuacct.usage")); err == nil {
+	top, _ := usageTop()
+	dir := filepath.Join(top, d.engineGroup())
+	if data, err := os.ReadFile(filepath.Join(dir, "cpuacct.usage")); err == nil {
 		n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
 		return time.Duration(n), err
 	}
-	data, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", d.cgroup, "cpu.stat"))
+	data, err := os.ReadFile(filepath.Join(dir, "cpu.stat"))
 	return time.Duration(field(append([]byte("\n"), data...), "usage_usec")) * time.Microsecond, err
 }
