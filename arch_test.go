@@ -57,7 +57,7 @@ var edges = map[string]string{
 	"config":      "cleanup errs",
 
 	"supervisor":        "atomicfile cleanup errs linux/ns logstream/jsonfile oci",
-	"supervisor/client": "errs supervisor/wire",
+	"supervisor/client": "errs linux/repeat supervisor/wire",
 	"supervisor/wire":   "errs",
 
 	"oci":            "atomicfile cleanup errs linux",

@@ -58,6 +58,7 @@ func (s *Service) watchHealth(c *ctr, exited <-chan struct{}) {
 		return
 	}
 	s.tasks.Go(func() {
+		defer p.prober.Close()
 		for {
 			t := time.NewTimer(nextProbe(r.Config.Healthcheck, c.healthView(), r.State.StartedAt, time.Now()))
 			select {

@@ -17,7 +17,8 @@ type probe struct {
 	s       *Service
 	ctr     *ctr
 	command string
-	call    wire.Probe
+	timeout time.Duration
+	prober  wire.Prober
 }
 
 func (s *Service) newProbe(c *ctr) (*probe, error) {
@@ -27,11 +28,10 @@ func (s *Service) newProbe(c *ctr) (*probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &probe{s: s, ctr: c, command: strings.Join(argv, " ")}
-	p.call = wire.Probe{
-		Process: process, User: wire.User{Name: r.Config.User}, MaxOutput: healthOutput,
-		Timeout: orDuration(r.Config.Healthcheck.Timeout, healthTimeout),
-	}
+	p := &probe{s: s, ctr: c, command: strings.Join(argv, " "), timeout: orDuration(r.Config.Healthcheck.Timeout, healthTimeout)}
+	p.prober = s.Supervisor.Prober(r.ID, wire.Probe{
+		Process: process, User: wire.User{Name: r.Config.User}, MaxOutput: healthOutput, Timeout: p.timeout,
+	})
 	return p, nil
 }
 
@@ -55,7 +55,7 @@ func (p *probe) run(ctx context.Context) *container.HealthcheckResult {
 	for _, a := range []events.Action{events.ActionExecCreate, events.ActionExecStart} { // as of an exec, as Docker does
 		p.s.publish(&r, a+events.Action(": "+p.command), "execID", id)
 	}
-	out, err := p.s.Supervisor.Probe(ctx, r.ID, p.call)
+	out, err := p.prober.Probe(ctx)
 	res.End = time.Now()
 	if err != nil {
 		res.Output = err.Error()
@@ -73,6 +73,6 @@ func (p *probe) run(ctx context.Context) *container.HealthcheckResult {
 	if res.Output != "" {
 		res.Output = ": " + res.Output
 	}
-	res.Output = "Health check exceeded timeout (" + p.call.Timeout.String() + ")" + res.Output
+	res.Output = "Health check exceeded timeout (" + p.timeout.String() + ")" + res.Output
 	return res
 }

@@ -29,7 +29,7 @@ type Supervisor interface {
 	Park(ctx context.Context, id string) (wire.FDs, error)
 	Adopt(ctx context.Context, id string, s wire.Start, parked wire.FDs) error
 	Exec(ctx context.Context, id, execID string, e wire.Exec, a wire.Attach) (pid int, conn *net.UnixConn, err error)
-	Probe(ctx context.Context, id string, p wire.Probe) (wire.Probed, error)
+	Prober(id string, p wire.Probe) wire.Prober
 	Attach(ctx context.Context, id string, a wire.Attach) (*net.UnixConn, error)
 	Signal(ctx context.Context, id string, sig int, all bool) error
 	Resize(ctx context.Context, id, execID string, height, width uint16) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -34,7 +35,7 @@ func (c *Container) Exec(ctx context.Context, o ExecOptions) (_ *Process, err er
 			err = errors.Join(err, undo.Run())
 		}
 	}()
-	s, err := c.spawnExec(o, p, filter, false)
+	s, err := c.spawnExec(o, p, filter, 0)
 	if err != nil {
 		return nil, c.orStopped(err)
 	}
@@ -154,7 +155,7 @@ func (c *Container) cpusFor(p *specs.Process) (plan.Affinity, error) {
 	return plan.BuildAffinity(c.state.ExecCPUs)
 }
 
-func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Program, repeat bool) (*spawned, error) {
+func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Program, repeat time.Duration) (*spawned, error) {
 	pid, start := c.process()
 	pidfd, err := ns.Open(pid, start)
 	if errors.Is(err, unix.ESRCH) {

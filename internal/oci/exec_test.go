@@ -168,7 +168,7 @@ func execIsBornSmall(t *testing.T, c *Container, open int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := c.spawnExec(ExecOptions{Process: &specs.Process{}}, p, filter, false)
+	s, err := c.spawnExec(ExecOptions{Process: &specs.Process{}}, p, filter, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,7 +28,7 @@ type threadBirth struct {
 	timeNS   int                        // likewise
 	listener int                        // where the child waits for Start, -1: it does not
 	keep     bool                       // see CreateOptions.KeepMounts
-	repeat   bool                       // see boot.Thread
+	repeat   time.Duration              // see boot.Thread
 }
 
 func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
@@ -83,7 +84,7 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 		return j, nil
 	})
 	job.Close()
-	if err == nil && job.Forks(ground) && !t.repeat {
+	if err == nil && job.Forks(ground) && t.repeat == 0 {
 		err = s.succeed()
 	}
 	if err != nil {

@@ -45,7 +45,7 @@ type run struct {
 	paused    bool
 	io        *streams
 	log       logWriter
-	prober    prober
+	repeaters repeaters
 	mounts    *os.File      // see oci.Process; nil if it was not there
 	returned  chan struct{} // closed when an adopted run has the streams that the daemon had; nil if not adopted
 	done      chan struct{} // closed when the exit is published and the kernel cleaned
@@ -165,12 +165,7 @@ func (c *container) dropWaiting() {
 // ended is called when init has been reaped: drain, record, publish, clean up.
 func (c *container) ended(r *run, st status) {
 	at := time.Now()
-	go func() { // a probe may be about to learn of the end
-		r.prober.mu.Lock()
-		defer r.prober.mu.Unlock()
-		c.endProber(&r.prober)
-		r.prober.hopeless = true
-	}()
+	c.endRepeaters(r)
 	r.awaitStreams()
 	c.mu.Lock()
 	io, log := r.io, r.log // resume may have replaced them

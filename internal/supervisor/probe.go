@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -16,34 +15,24 @@ import (
 	"github.com/gantry-run/gantry/internal/supervisor/wire"
 )
 
-// prober starts the probes of one run. A probe that is well is started again by the
-// same small process, at little cost; after a failure all is done anew, so that no
-// probe fails only because of what has changed since.
-type prober struct {
-	mu       sync.Mutex // one probe at a time
-	process  []byte     // what again starts
-	user     string
-	pid      int
-	again    *oci.Repeater // nil: make one
-	hopeless bool          // processes like this one cannot be repeated
-}
-
-// probe runs a process in a container to its end. It is an exec without streams,
-// attached clients and events, for what is run again and again. The process leads
-// a session of its own, hence a process group, which a timeout kills whole.
+// probe runs a process in a container to its end, as an exec does. The process
+// leads a session of its own, hence a process group, which a timeout kills whole.
 func (c *container) probe(ctx context.Context, r *run, p *wire.Probe) (*wire.Probed, error) {
-	if p == nil {
-		return nil, errs.New(errs.InvalidArgument, "probe of container %s: description missing", c.id)
-	}
-	b := &r.prober
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	proc, out, err := c.startProbe(ctx, r, p)
+	o, err := c.probeOptions(p)
 	if err != nil {
-		c.endProber(b)
+		return nil, err
+	}
+	out, theirs, err := pipe(true)
+	if err != nil {
 		return nil, err
 	}
 	defer out.Close() //nolint:errcheck // read only
+	o.IO = oci.IO{Stdout: theirs, Stderr: theirs}
+	proc, err := r.rt.Exec(ctx, o)
+	closeAll(theirs)
+	if err != nil {
+		return nil, err
+	}
 	exited := make(chan status, 1)
 	if err := c.srv.reaper.add(proc.Pid, proc.PidFD, func(st status) { exited <- st }); err != nil {
 		return nil, err
@@ -54,71 +43,70 @@ func (c *container) probe(ctx context.Context, r *run, p *wire.Probe) (*wire.Pro
 		c.srv.reaper.killGroup(proc.Pid)
 	})
 	defer timer.Stop()
-	res := collect(out, exited, p.MaxOutput, &timedOut)
-	if res.Code == 0 && !res.TimedOut {
-		return res, nil
-	}
-	if b.again != nil {
-		err = b.again.Failure()
-	}
-	c.endProber(b)
-	return res, err
+	return collect(out, exited, p.MaxOutput, &timedOut), nil
 }
 
-// startProbe starts the process; the prober is locked.
-func (c *container) startProbe(ctx context.Context, r *run, p *wire.Probe) (*oci.Process, *os.File, error) {
-	b := &r.prober
-	if b.again != nil && bytes.Equal(b.process, p.Process) && b.user == p.User.Name {
-		if proc, out, err := b.again.Start(); err == nil {
-			return proc, out, nil
-		}
+func (c *container) probeOptions(p *wire.Probe) (o oci.ExecOptions, err error) {
+	if p == nil {
+		return o, errs.New(errs.InvalidArgument, "probe of container %s: description missing", c.id)
 	}
-	c.endProber(b)
-	process, err := specjson.DecodeProcess(p.Process)
-	if err != nil {
-		return nil, nil, errs.New(errs.InvalidArgument, "decode probe of container %s: %w", c.id, err)
+	if o.Process, err = specjson.DecodeProcess(p.Process); err != nil {
+		return o, errs.New(errs.InvalidArgument, "decode probe of container %s: %w", c.id, err)
 	}
-	o := oci.ExecOptions{Process: process, User: &oci.NamedUser{User: p.User.Name, Groups: p.User.Groups}}
-	if b.hopeless {
-		return probeOnce(ctx, r, o)
-	}
-	again, small, err := r.rt.Repeat(ctx, o)
-	if errs.Is(err, errs.Unsupported) {
-		b.hopeless = true
-		return probeOnce(ctx, r, o)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := c.srv.reaper.add(small.Pid, small.PidFD, func(status) { again.Close() }); err != nil {
-		again.Close() // which ends it, too
-		return nil, nil, err
-	}
-	b.again, b.pid, b.process, b.user = again, small.Pid, p.Process, p.User.Name
-	return again.Start()
+	o.User = &oci.NamedUser{User: p.User.Name, Groups: p.User.Groups}
+	return o, nil
 }
 
-// probeOnce starts a process as an exec does.
-func probeOnce(ctx context.Context, r *run, o oci.ExecOptions) (*oci.Process, *os.File, error) {
-	out, theirs, err := pipe(true)
-	if err != nil {
-		return nil, nil, err
-	}
-	o.IO = oci.IO{Stdout: theirs, Stderr: theirs}
-	proc, err := r.rt.Exec(ctx, o)
-	closeAll(theirs)
-	if err != nil {
-		closeAll(out)
-		return nil, nil, err
-	}
-	return proc, out, nil
+// repeaters are the processes that repeat probes of one run. They end when the
+// daemon closes their sockets, and with the run.
+type repeaters struct {
+	mu   sync.Mutex
+	pids map[int]struct{}
+	over bool // the run is
 }
 
-// endProber ends the small process; the prober is locked.
-func (c *container) endProber(b *prober) {
-	if b.again != nil {
-		c.srv.reaper.kill(b.pid)
-		b.again = nil
+// repeat makes a process that runs a probe whenever it is told to, and gives the
+// socket through which that is done.
+func (c *container) repeat(ctx context.Context, r *run, p *wire.Probe) (sock int, err error) {
+	o, err := c.probeOptions(p)
+	if err != nil {
+		return -1, err
+	}
+	small, sock, err := r.rt.Repeat(ctx, o, p.Timeout)
+	if err != nil {
+		return -1, err
+	}
+	b := &r.repeaters
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	gone := func(status) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.pids, small.Pid)
+	}
+	err = c.srv.reaper.add(small.Pid, small.PidFD, gone)
+	if err == nil && b.over {
+		err = errs.New(errs.Conflict, "container %s has stopped", c.id)
+	}
+	if err != nil {
+		wire.FDs{sock}.Close() // which ends it, too
+		return -1, err
+	}
+	if b.pids == nil {
+		b.pids = map[int]struct{}{}
+	}
+	b.pids[small.Pid] = struct{}{}
+	return sock, nil
+}
+
+// endRepeaters ends the processes that repeat probes of a run that is over.
+func (c *container) endRepeaters(r *run) {
+	b := &r.repeaters
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = true
+	for pid := range b.pids {
+		c.srv.reaper.kill(pid)
 	}
 }
 

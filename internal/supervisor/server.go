@@ -117,6 +117,8 @@ func (s *Server) handle(conn *net.UnixConn) {
 		keep, err = s.attach(conn, req)
 	case wire.OpExec:
 		keep, err = s.exec(ctx, conn, req)
+	case wire.OpRepeat:
+		parked, err = s.repeat(ctx, req)
 	case wire.OpStart:
 		resp.Pid, parked, err = s.start(ctx, req, fds)
 	case wire.OpPark:
@@ -168,6 +170,22 @@ func (s *Server) park(id string) (wire.FDs, error) {
 		return nil, err
 	}
 	return c.parkable(), nil
+}
+
+func (s *Server) repeat(ctx context.Context, req wire.Request) (wire.FDs, error) {
+	c, err := s.find(req.ID)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.running()
+	if err != nil {
+		return nil, err
+	}
+	sock, err := c.repeat(ctx, r, req.Probe)
+	if err != nil {
+		return nil, err
+	}
+	return wire.FDs{sock}, nil
 }
 
 func (s *Server) attach(conn *net.UnixConn, req wire.Request) (bool, error) {

@@ -36,6 +36,7 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/mount"
 	"github.com/gantry-run/gantry/internal/linux/process"
+	"github.com/gantry-run/gantry/internal/linux/repeat"
 	"github.com/gantry-run/gantry/internal/linux/seccomp"
 	"github.com/gantry-run/gantry/internal/oci/plan"
 )
@@ -55,10 +56,10 @@ const (
 	FrameListener = 'N' // from init: the seccomp program is in force, the body is its listener's number there; answered by FrameGo
 	FrameReady    = 'R' // from init: all checked, the program is about to be executed or start is awaited
 	FrameError    = 'E' // from init: Failure as JSON; init exits
-	FrameErrno    = 'X' // from init: a system call failed, see DecodeErrno; init exits
 	FrameBorn     = 'B' // from a process that joined a PID namespace: the pid of its child, which is init
 	FrameMount    = 'M' // from init: a SharedMount as JSON, which is about to be made; answered by FrameGo
-	FrameOutput   = 'O' // from a process that repeats: what the child that it is about to fork writes
+
+	FrameErrno = repeat.Failed // from init: a system call failed, see DecodeErrno; init exits
 )
 
 // Failure is an error on its way to the parent.

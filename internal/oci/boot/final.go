@@ -107,7 +107,7 @@ func (b *initializer) addFinal(s script) error {
 		s.say(b.sock, FrameLimits)
 		s.await(b.sock, s.Slot())
 	}
-	if b.thread == nil || !b.thread.Repeat { // which has told of the process already
+	if b.thread == nil || b.thread.Repeat == 0 { // which has told of the process already
 		s.say(b.sock, FrameReady)
 	}
 	// With no_new_privs anybody may load a filter. Without, it takes

@@ -3,6 +3,7 @@ package boot
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,8 +79,10 @@ type Thread struct {
 	PidNS    int  // the PID namespace to join, -1: none
 	TimeNS   int  // the time namespace to join, -1: none
 	Listener int  // where Start will call, -1: the program runs at once
-	Repeat   bool // the process forks whenever it is told to, see addRepeat; with PidNS only
-	Warn     func(string)
+	// Repeat is not 0 for a process that forks whenever it is told to, see addRepeat:
+	// the time that a child has. It goes with PidNS only.
+	Repeat time.Duration
+	Warn   func(string)
 
 	// KeepMounts asks for Mounts.
 	KeepMounts bool
@@ -224,9 +227,9 @@ func (b *initializer) script(g Ground) (*bare.Program, error) {
 	// What the creator itself has inherited goes before anybody inside can see it.
 	foreign := s.call("close inherited descriptors", unix.SYS_CLOSE_RANGE, bare.Int(0), bare.Int(^uint32(0)), bare.Int(0))
 	place := func() error { return nil }
-	if t.Repeat {
+	if t.Repeat > 0 {
 		var err error
-		if place, err = b.addRepeat(s, g); err != nil {
+		if place, err = b.addRepeat(s, g, t.Repeat); err != nil {
 			return nil, err
 		}
 	} else {

@@ -114,16 +114,6 @@ func (c *Client) Attach(ctx context.Context, id string, a wire.Attach) (*net.Uni
 	return conn, err
 }
 
-// Probe runs an additional process to its end. A process that is running when ctx
-// ends is not waited for; the supervisor ends it in its time.
-func (c *Client) Probe(ctx context.Context, id string, p wire.Probe) (wire.Probed, error) {
-	resp, _, err := c.do(ctx, wire.Request{Op: wire.OpProbe, ID: id, Probe: &p})
-	if err != nil || resp.Probed == nil {
-		return wire.Probed{}, err
-	}
-	return *resp.Probed, nil
-}
-
 // Signal sends a signal to a container's init or to all of its processes.
 func (c *Client) Signal(ctx context.Context, id string, sig int, all bool) error {
 	_, _, err := c.do(ctx, wire.Request{Op: wire.OpSignal, ID: id, Signal: sig, All: all})

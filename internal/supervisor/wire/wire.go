@@ -9,6 +9,7 @@
 package wire
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -33,6 +34,7 @@ const (
 	OpAdopt    Op = "adopt"    // ID, Start without Spec; fds: what was parked, if anything
 	OpExec     Op = "exec"     // ID, ExecID, Exec, Attach if attached
 	OpProbe    Op = "probe"    // ID, Probe; answers when the process has ended
+	OpRepeat   Op = "repeat"   // ID, Probe; answers with the socket of a process that runs it again and again, see linux/repeat
 	OpAttach   Op = "attach"   // ID, Attach; may come before start
 	OpSignal   Op = "signal"   // ID, Signal, All
 	OpResize   Op = "resize"   // ID, ExecID, Height, Width
@@ -89,7 +91,8 @@ type Exec struct {
 	Attached  bool // the connection becomes the process's streams
 }
 
-// Probe describes an additional process that runs to its end within a call.
+// Probe describes an additional process without streams, attached clients and
+// events that runs to its end, within a call or whenever it is told to.
 type Probe struct {
 	Process   json.RawMessage // runtime-spec process, without a terminal
 	User      User
@@ -103,6 +106,12 @@ type Probed struct {
 	Output    string // the first bytes of standard output and error together
 	Truncated bool   // there was more
 	TimedOut  bool
+}
+
+// Prober runs one probe whenever it is called; see client.Prober.
+type Prober interface {
+	Probe(ctx context.Context) (Probed, error)
+	Close()
 }
 
 // Attach selects streams.
