@@ -52,7 +52,7 @@ func TestSendFileInterrupted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fd.Close(conn)
+		defer fd.Close(conn) // not before the sending is over
 	}
 	if err := <-sent; err != nil {
 		t.Error(err)

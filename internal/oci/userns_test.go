@@ -129,15 +129,17 @@ func TestUserNamespaceOverlay(t *testing.T) {
 func TestTimeNamespace(t *testing.T) {
 	testenv.Need(t, testenv.Root, testenv.File("/proc/self/timens_offsets"))
 	r := newRuntime(t)
-	spec := newSpec("sh", "-c", "head -n 1 /proc/uptime; sleep 1000")
+	spec := newSpec("sh", "-c", "head -n 1 /proc/uptime; touch /written; sleep 1000")
 	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
 	spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1000000000}}
 	s := newStreams(t, "")
-	c, p, err := r.Run(t.Context(), "time", CreateOptions{Bundle: newBundle(t), Spec: spec, IO: s.io})
+	bundle := newBundle(t)
+	c, p, err := r.Run(t.Context(), "time", CreateOptions{Bundle: bundle, Spec: spec, IO: s.io})
 	s.handed()
 	if err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "output", func() bool { _, err := os.Stat(filepath.Join(bundle, "rootfs/written")); return err == nil })
 	res, err := execIn(t, c, newProcess("sh", "-c", "cat /proc/uptime; readlink /proc/self/ns/time; readlink /proc/1/ns/time"))
 	if err != nil || !strings.HasPrefix(res.out, "1000") {
 		t.Errorf("exec: got %+v, %v", res, err)
