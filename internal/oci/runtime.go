@@ -6,8 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
-	"sync"
+	"strings"
+	"unicode"
 
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/ns"
@@ -42,8 +42,6 @@ func New(o Options) (*Runtime, error) {
 	}, nil
 }
 
-var validID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[\w+.-]+$`) })
-
 // maxID is the longest container id: a file name, with room for suffixes.
 const maxID = 200
 
@@ -51,10 +49,16 @@ func checkID(id string) error {
 	if id == "" {
 		return errs.New(errs.InvalidArgument, "container ID cannot be empty")
 	}
-	if id == "." || id == ".." || len(id) > maxID || !validID().MatchString(id) {
+	if id == "." || id == ".." || len(id) > maxID || strings.ContainsFunc(id, forbiddenInID) {
 		return errs.New(errs.InvalidArgument, "invalid container ID format: %q", id)
 	}
 	return nil
+}
+
+func forbiddenInID(c rune) bool {
+	letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+	digit := '0' <= c && c <= '9'
+	return c > unicode.MaxASCII || !letter && !digit && !strings.ContainsRune("_+.-", c)
 }
 
 func (r *Runtime) dir(id string) string { return filepath.Join(r.root, id) }

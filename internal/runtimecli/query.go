@@ -6,10 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os/user"
 	"strconv"
 	"text/tabwriter"
 	"time"
+
+	"github.com/moby/sys/user"
 
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/oci"
@@ -40,8 +41,8 @@ func describeContainer(c *oci.Container) (entry, error) {
 }
 
 func ownerName(uid int) string {
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		return u.Username
+	if u, err := user.LookupUid(uid); err == nil {
+		return u.Name
 	}
 	return "#" + strconv.Itoa(uid)
 }

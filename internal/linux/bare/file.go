@@ -1,8 +1,6 @@
 package bare
 
 import (
-	"bytes"
-	"debug/elf"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -26,40 +24,54 @@ func code() []byte {
 // loadAddress is where the interpreter is linked to; any free address would do.
 const loadAddress = 0x400000
 
+// Of the ELF format (elf.h), what a static executable needs. debug/elf has the
+// names, and with them all that reads such files, 170 KB of the binary.
+const (
+	elfHeadSize    = 64
+	elfSegmentSize = 56
+	elfExecutable  = 2
+	elfLoad        = 1
+	elfStack       = 0x6474e551
+)
+
+var elfMachine = map[string]uint16{"amd64": 62, "arm64": 183}
+
 // program is the interpreter as a static ELF executable: one segment, which is
 // not writable, and a stack that is not executable.
-func program() ([]byte, error) {
+func program() []byte {
 	text := code()
-	const heads = 64 + 2*56 // Elf64_Ehdr and two Elf64_Phdr
-	machine := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]
+	const heads = elfHeadSize + 2*elfSegmentSize
 	size := uint64(heads + len(text))
-	var out bytes.Buffer
-	h := elf.Header64{
-		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
-		Type:  uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
-		Entry: loadAddress + heads, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 2,
-	}
-	segments := []elf.Prog64{
-		{Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_R | elf.PF_X), Vaddr: loadAddress, Paddr: loadAddress, Filesz: size, Memsz: size, Align: 4096},
-		{Type: uint32(elf.PT_GNU_STACK), Flags: uint32(elf.PF_R | elf.PF_W), Align: 16},
-	}
-	for _, v := range []any{h, segments} {
-		if err := binary.Write(&out, binary.LittleEndian, v); err != nil {
-			return nil, err
+	le := binary.LittleEndian
+	out := make([]byte, 0, size)
+	half := func(values ...uint16) {
+		for _, v := range values {
+			out = le.AppendUint16(out, v)
 		}
 	}
-	out.Write(text)
-	return out.Bytes(), nil
+	long := func(values ...uint64) {
+		for _, v := range values {
+			out = le.AppendUint64(out, v)
+		}
+	}
+	segment := func(kind, flags uint32, values ...uint64) {
+		out = le.AppendUint32(le.AppendUint32(out, kind), flags)
+		long(values...) // offset, virtual and physical address, sizes in the file and in memory, alignment
+	}
+	out = append(out, "\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"...) // 64 bits, little-endian, version 1
+	half(elfExecutable, elfMachine[runtime.GOARCH], 1, 0)                           // a version of four bytes
+	long(loadAddress+heads, elfHeadSize, 0)                                         // entry, segments, no sections
+	half(0, 0, elfHeadSize, elfSegmentSize, 2, 0, 0, 0)
+	const read, write, execute = 4, 2, 1
+	segment(elfLoad, read|execute, 0, loadAddress, loadAddress, size, size, 4096)
+	segment(elfStack, read|write, 0, 0, 0, 0, 0, 16)
+	return append(out, text...)
 }
 
 // Executable returns the interpreter as a sealed file to execute. One serves
 // the whole process; the caller must not close it.
 var Executable = sync.OnceValues(func() (*os.File, error) {
-	content, err := program()
-	if err != nil {
-		return nil, fmt.Errorf("make the interpreter's file: %w", err)
-	}
-	h, err := memfd("gantry-init", content, true)
+	h, err := memfd("gantry-init", program(), true)
 	if err != nil {
 		return nil, err
 	}
