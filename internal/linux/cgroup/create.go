@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/opencontainers/cgroups"
 	cgroupv1 "github.com/opencontainers/cgroups/fs"
 	cgroupv2 "github.com/opencontainers/cgroups/fs2"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/systemd"
 )
 
 // Create makes the directories. Ones that exist are taken over. Undo with

@@ -6,10 +6,10 @@ import (
 	"strconv"
 	"strings"
 
-	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/systemd"
 )
 
 // DeviceRule allows or denies the use of devices. Later rules win.

@@ -12,15 +12,13 @@ import (
 	"strings"
 	"time"
 
-	systemd "github.com/coreos/go-systemd/v22/dbus"
-	"github.com/godbus/dbus/v5"
 	"github.com/moby/sys/userns"
 	"github.com/opencontainers/cgroups"
-	libsystemd "github.com/opencontainers/cgroups/systemd"
 
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/ns"
+	"github.com/gantry-run/gantry/internal/linux/systemd"
 )
 
 // Scope is the unit under which systemd knows a group. systemd makes the group's
@@ -84,11 +82,29 @@ func parseScope(path, id string) (*Scope, string, error) {
 	if slice == "" {
 		return s, "", nil
 	}
-	dir, err := libsystemd.ExpandSlice(slice)
-	if err != nil {
-		return nil, "", errs.New(errs.InvalidArgument, "cgroupsPath %q: %w", path, err)
+	dir, ok := slicePath(slice)
+	if !ok {
+		return nil, "", errs.New(errs.InvalidArgument, "cgroupsPath %q: invalid slice name: %s", path, slice)
 	}
 	return s, dir, nil
+}
+
+// slicePath is where the group of a slice is: a-b.slice is in a.slice, and
+// -.slice is the root (systemd.slice(5)).
+func slicePath(slice string) (string, bool) {
+	name, ok := strings.CutSuffix(slice, ".slice")
+	if name == "-" && ok {
+		return "/", true
+	}
+	parts := strings.Split(name, "-")
+	if !ok || strings.ContainsAny(name, "/\x00") || slices.Contains(parts, "") {
+		return "", false
+	}
+	dir := ""
+	for i := range parts {
+		dir += "/" + strings.Join(parts[:i+1], "-") + ".slice"
+	}
+	return dir, true
 }
 
 // userManagerGroup is where the user's systemd has its group.
@@ -100,21 +116,20 @@ func userManagerGroup() (string, error) {
 		return "", err
 	}
 	defer conn.Close()
-	quoted, err := conn.GetManagerProperty("ControlGroup")
+	path, err := conn.ManagerProperty("ControlGroup")
 	if err != nil {
 		return "", fmt.Errorf("find the group of the user's systemd: %w", err)
 	}
-	return strconv.Unquote(quoted)
+	return path, nil
 }
 
 // connect opens a connection for one task: one that is kept would have to be
 // watched, and renewed when systemd or its bus starts again.
-func (s Scope) connect(ctx context.Context) (*systemd.Conn, error) {
-	conn, err := (*systemd.Conn)(nil), error(nil)
+func (s Scope) connect(ctx context.Context) (conn *systemd.Conn, err error) {
 	if s.User {
-		conn, err = systemd.NewConnection(func() (*dbus.Conn, error) { return dialUserBus(ctx) })
+		conn, err = dialUser(ctx)
 	} else {
-		conn, err = systemd.NewWithContext(ctx)
+		conn, err = systemd.Dial(ctx)
 	}
 	if err != nil {
 		return nil, errs.New(errs.Unavailable, "connect to systemd: %w", err)
@@ -122,36 +137,18 @@ func (s Scope) connect(ctx context.Context) (*systemd.Conn, error) {
 	return conn, nil
 }
 
-// dialUserBus connects to the bus of the user's session, or straight to the
-// user's systemd if there is no bus.
-func dialUserBus(ctx context.Context) (_ *dbus.Conn, err error) {
-	address, direct := os.Getenv("DBUS_SESSION_BUS_ADDRESS"), false
-	if address == "" {
-		dir := os.Getenv("XDG_RUNTIME_DIR")
-		if dir == "" {
-			return nil, errors.New("neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set")
-		}
-		file := filepath.Join(dir, "bus")
-		if _, err := os.Lstat(file); err != nil {
-			file, direct = filepath.Join(dir, "systemd/private"), true
-		}
-		address = "unix:path=" + dbus.EscapeBusAddressValue(file)
+// dialUser connects to the bus of the user's session, or straight to the user's
+// systemd if there is no bus.
+func dialUser(ctx context.Context) (*systemd.Conn, error) {
+	bus, dir := os.Getenv("DBUS_SESSION_BUS_ADDRESS"), os.Getenv("XDG_RUNTIME_DIR")
+	if bus == "" && dir == "" {
+		return nil, errors.New("neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set")
 	}
 	uid, err := outerUID()
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dbus.Dial(address, dbus.WithContext(ctx))
-	if err != nil {
-		return nil, err
-	}
-	if err = conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(uid))}); err == nil && !direct {
-		err = conn.Hello()
-	}
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return conn, nil
+	return systemd.DialUser(ctx, bus, dir, uid)
 }
 
 // outerUID is the user as those outside of this user namespace know it.
@@ -199,7 +196,7 @@ func (g Group) StartScope(r *cgroups.Resources, devices []DeviceRule, more []sys
 		return nil, err
 	}
 	properties = slices.Concat(properties, deviceProperties(devices), g.Scope.unitProperties(hold.child.Pid, g.V2()), more)
-	if err := g.Scope.start(ctx, conn, properties); err != nil {
+	if err := g.Scope.start(conn, properties); err != nil {
 		hold.Release()
 		return nil, err
 	}
@@ -222,46 +219,24 @@ func (g Group) complete(r *cgroups.Resources, devices []DeviceRule) error {
 	return g.writeDevices(devices)
 }
 
-func (s Scope) start(ctx context.Context, conn *systemd.Conn, properties []systemd.Property) error {
-	result := make(chan string, 1)
-	_, err := conn.StartTransientUnitContext(ctx, s.Unit, "replace", properties, result)
-	if isBusError(err, "UnitExists") {
+func (s Scope) start(conn *systemd.Conn, properties []systemd.Property) error {
+	err := conn.StartTransientUnit(s.Unit, properties)
+	if systemd.Is(err, "UnitExists") {
 		// A unit that has failed keeps its name until it is told not to.
-		if rerr := conn.ResetFailedUnitContext(ctx, s.Unit); rerr != nil {
+		if rerr := conn.ResetFailedUnit(s.Unit); rerr != nil {
 			return errs.New(errs.Conflict, "start systemd unit %q: %w", s.Unit, err)
 		}
-		_, err = conn.StartTransientUnitContext(ctx, s.Unit, "replace", properties, result)
-	}
-	if err == nil {
-		err = awaitJob(ctx, result)
+		err = conn.StartTransientUnit(s.Unit, properties)
 	}
 	switch {
 	case err == nil:
 		return nil
-	case isBusError(err, "InvalidArgs"), isBusError(err, "PropertyReadOnly"):
+	case systemd.Is(err, "InvalidArgs"), systemd.Is(err, "PropertyReadOnly"):
 		return errs.New(errs.InvalidArgument, "start systemd unit %q: %w", s.Unit, err)
-	case isBusError(err, "UnitExists"):
+	case systemd.Is(err, "UnitExists"):
 		return errs.New(errs.Conflict, "start systemd unit %q: %w", s.Unit, err)
 	}
 	return fmt.Errorf("start systemd unit %q: %w", s.Unit, err)
-}
-
-func awaitJob(ctx context.Context, result <-chan string) error {
-	select {
-	case word := <-result:
-		if word != "done" {
-			return fmt.Errorf("systemd says %q", word)
-		}
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// isBusError tells whether err is the error of systemd with that last name.
-func isBusError(err error, name string) bool {
-	e, ok := errors.AsType[dbus.Error](err)
-	return ok && strings.HasSuffix(e.Name, "."+name)
 }
 
 // set tells systemd properties of the unit.
@@ -277,7 +252,7 @@ func (s Scope) set(properties func(version int) ([]systemd.Property, error)) err
 	if err != nil || len(list) == 0 {
 		return err
 	}
-	if err := conn.SetUnitPropertiesContext(ctx, s.Unit, true, list...); err != nil {
+	if err := conn.SetUnitProperties(s.Unit, list); err != nil {
 		return fmt.Errorf("set properties of systemd unit %q: %w", s.Unit, err)
 	}
 	return nil
@@ -291,14 +266,10 @@ func (s Scope) stop(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	result := make(chan string, 1)
-	if _, err = conn.StopUnitContext(ctx, s.Unit, "replace", result); err == nil {
-		err = awaitJob(ctx, result)
-	}
-	if isBusError(err, "NoSuchUnit") {
+	if err = conn.StopUnit(s.Unit); systemd.Is(err, "NoSuchUnit") {
 		err = nil
 	}
-	if rerr := conn.ResetFailedUnitContext(ctx, s.Unit); err == nil && rerr != nil && !isBusError(rerr, "NoSuchUnit") {
+	if rerr := conn.ResetFailedUnit(s.Unit); err == nil && rerr != nil && !systemd.Is(rerr, "NoSuchUnit") {
 		err = rerr
 	}
 	if err != nil {
@@ -309,16 +280,16 @@ func (s Scope) stop(ctx context.Context) error {
 
 // systemdVersion is the number of systemd's release, 0 if it does not tell.
 func systemdVersion(conn *systemd.Conn) int {
-	text, err := conn.GetManagerProperty("Version")
+	text, err := conn.ManagerProperty("Version")
 	if err != nil {
 		return 0
 	}
 	return parseVersion(text)
 }
 
-// parseVersion reads "252.38-1~deb12u1", "v245", quoted or not.
+// parseVersion reads "252.38-1~deb12u1", "v245".
 func parseVersion(text string) int {
-	text = strings.TrimLeft(text, `"v`)
+	text = strings.TrimPrefix(text, "v")
 	end := strings.IndexFunc(text, func(c rune) bool { return c < '0' || c > '9' })
 	if end >= 0 {
 		text = text[:end]

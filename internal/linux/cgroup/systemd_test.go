@@ -1,14 +1,13 @@
 package cgroup
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
-	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/opencontainers/cgroups"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/systemd"
 )
 
 func TestParseScope(t *testing.T) {
@@ -40,7 +39,7 @@ func TestParseScope(t *testing.T) {
 }
 
 func TestSystemdVersion(t *testing.T) {
-	for text, want := range map[string]int{`"252.38-1~deb12u1"`: 252, "v245": 245, "257": 257, "": 0, `"odd"`: 0} {
+	for text, want := range map[string]int{"252.38-1~deb12u1": 252, "v245": 245, "257": 257, "": 0, "odd": 0} {
 		if got := parseVersion(text); got != want {
 			t.Errorf("%s: got %d", text, got)
 		}
@@ -51,7 +50,7 @@ func TestSystemdVersion(t *testing.T) {
 func text(list []systemd.Property) string {
 	var all []string
 	for _, p := range list {
-		all = append(all, p.Name+"="+fmt.Sprint(p.Value.Value()))
+		all = append(all, p.Name+"="+p.Value.String())
 	}
 	return strings.Join(all, " ")
 }

@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -8,12 +9,10 @@ import (
 	"strconv"
 	"strings"
 
-	systemd "github.com/coreos/go-systemd/v22/dbus"
-	"github.com/godbus/dbus/v5"
 	"github.com/opencontainers/cgroups"
-	libsystemd "github.com/opencontainers/cgroups/systemd"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/systemd"
 )
 
 // What systemd can do since which version, of what this package asks for.
@@ -26,9 +25,11 @@ const (
 // infinity is systemd's word for no limit.
 const infinity = uint64(math.MaxUint64)
 
-func property(name string, value any) systemd.Property {
-	return systemd.Property{Name: name, Value: dbus.MakeVariant(value)}
+func property(name string, value systemd.Value) systemd.Property {
+	return systemd.Property{Name: name, Value: value}
 }
+
+func yes(name string) systemd.Property { return property(name, systemd.Bool(true)) }
 
 // unitProperties is what every scope has. Accounting is what makes systemd use a
 // controller.
@@ -38,9 +39,10 @@ func (s Scope) unitProperties(pid int, v2 bool) []systemd.Property {
 		blockIO = "IOAccounting"
 	}
 	return []systemd.Property{
-		systemd.PropDescription("Gantry container " + strings.TrimSuffix(s.Unit, ".scope")), systemd.PropSlice(s.Slice), systemd.PropPids(uint32(pid)),
-		property("Delegate", true), property("DefaultDependencies", false),
-		property("MemoryAccounting", true), property("CPUAccounting", true), property("TasksAccounting", true), property(blockIO, true),
+		property("Description", systemd.String("Gantry container "+strings.TrimSuffix(s.Unit, ".scope"))),
+		property("Slice", systemd.String(s.Slice)), property("PIDs", systemd.Array("u", systemd.Uint32(uint32(pid)))),
+		yes("Delegate"), property("DefaultDependencies", systemd.Bool(false)),
+		yes("MemoryAccounting"), yes("CPUAccounting"), yes("TasksAccounting"), yes(blockIO),
 	}
 }
 
@@ -49,7 +51,7 @@ func (s Scope) unitProperties(pid int, v2 bool) []systemd.Property {
 // of a CPU.
 func limitProperties(r *cgroups.Resources, v2 bool, version int) ([]systemd.Property, error) {
 	var all []systemd.Property
-	add := func(name string, value any) { all = append(all, property(name, value)) }
+	add := func(name string, value systemd.Value) { all = append(all, property(name, value)) }
 	if v2 {
 		if err := addUnified(add, r, version); err != nil {
 			return nil, err
@@ -61,7 +63,7 @@ func limitProperties(r *cgroups.Resources, v2 bool, version int) ([]systemd.Prop
 	}
 	addThrottles(add, r, v2)
 	if n := r.PidsLimit; n != nil {
-		add("TasksMax", tasksMax(*n))
+		add("TasksMax", systemd.Uint64(tasksMax(*n)))
 	}
 	addQuota(add, &r.CpuQuota, r.CpuPeriod, version)
 	for _, set := range [][2]string{{"AllowedCPUs", r.CpusetCpus}, {"AllowedMemoryNodes", r.CpusetMems}} {
@@ -73,9 +75,9 @@ func limitProperties(r *cgroups.Resources, v2 bool, version int) ([]systemd.Prop
 }
 
 // addIf leaves out what was not asked for.
-func addIf(add func(string, any), name string, value uint64) {
+func addIf(add func(string, systemd.Value), name string, value uint64) {
 	if value != 0 {
-		add(name, value)
+		add(name, systemd.Uint64(value))
 	}
 }
 
@@ -87,7 +89,7 @@ func tasksMax(limit int64) uint64 {
 	return uint64(max(limit, 1))
 }
 
-func addUnified(add func(string, any), r *cgroups.Resources, version int) error {
+func addUnified(add func(string, systemd.Value), r *cgroups.Resources, version int) error {
 	addIf(add, "MemoryMax", uint64(r.Memory))
 	addIf(add, "MemoryLow", uint64(r.MemoryReservation))
 	swap, err := cgroups.ConvertMemorySwapToCgroupV2Value(r.MemorySwap, r.Memory)
@@ -96,7 +98,7 @@ func addUnified(add func(string, any), r *cgroups.Resources, version int) error 
 	}
 	addIf(add, "MemorySwapMax", uint64(swap))
 	if r.CPUIdle != nil && *r.CPUIdle == 1 && version >= sinceCPUIdle {
-		add("CPUWeight", uint64(0))
+		add("CPUWeight", systemd.Uint64(0))
 	} else {
 		addIf(add, "CPUWeight", r.CpuWeight)
 	}
@@ -117,10 +119,10 @@ var unifiedSizes = map[string]string{
 
 // addUnifiedKey translates what would be written to a file of a v2 group. What
 // systemd does not know is written only.
-func addUnifiedKey(add func(string, any), key, value string, version int) error {
+func addUnifiedKey(add func(string, systemd.Value), key, value string, version int) error {
 	switch name := unifiedSizes[key]; {
 	case name != "" && value == "max":
-		add(name, infinity)
+		add(name, systemd.Uint64(infinity))
 	case name != "":
 		n, err := strconv.ParseUint(value, 10, 64)
 		if err != nil {
@@ -129,7 +131,7 @@ func addUnifiedKey(add func(string, any), key, value string, version int) error 
 		if name == "TasksMax" {
 			n = max(n, 1)
 		}
-		add(name, n)
+		add(name, systemd.Uint64(n))
 	case key == "cpuset.cpus":
 		return addCpuset(add, "AllowedCPUs", value, version)
 	case key == "cpuset.mems":
@@ -153,12 +155,12 @@ func addUnifiedKey(add func(string, any), key, value string, version int) error 
 }
 
 // addQuota adds a CPU quota of microseconds in each period; 0: not asked for, -1: none.
-func addQuota(add func(string, any), quota *int64, period uint64, version int) {
+func addQuota(add func(string, systemd.Value), quota *int64, period uint64, version int) {
 	if *quota == 0 && period == 0 {
 		return
 	}
 	if period != 0 && version >= sinceQuotaPeriod {
-		add("CPUQuotaPeriodUSec", period)
+		add("CPUQuotaPeriodUSec", systemd.Uint64(period))
 	}
 	perSecond := infinity
 	if *quota > 0 {
@@ -169,28 +171,60 @@ func addQuota(add func(string, any), quota *int64, period uint64, version int) {
 		perSecond = (uint64(*quota)*second/period + hundredth - 1) / hundredth * hundredth
 		*quota = int64(perSecond * period / second)
 	}
-	add("CPUQuotaPerSecUSec", perSecond)
+	add("CPUQuotaPerSecUSec", systemd.Uint64(perSecond))
 }
 
-func addCpuset(add func(string, any), name, list string, version int) error {
+func addCpuset(add func(string, systemd.Value), name, list string, version int) error {
 	if list == "" || version < sinceCpuset {
 		return nil
 	}
-	bits, err := libsystemd.RangeToBits(list)
+	bits, err := bitmap(list)
 	if err != nil {
 		return errs.New(errs.InvalidArgument, "%s: %w", name, err)
 	}
-	add(name, bits)
+	add(name, systemd.Bytes(bits))
 	return nil
 }
 
-// deviceLimit is a limit for one device, by a name that systemd understands.
-type deviceLimit struct {
-	Path  string
-	Limit uint64
+// maxCPU is above every number of a CPU or memory node.
+const maxCPU = 1 << 16
+
+// bitmap has a bit for each number in a list such as "0,2-3", the lowest first.
+func bitmap(list string) ([]byte, error) {
+	var bits []byte
+	for part := range strings.SplitSeq(list, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		from, to, isRange := strings.Cut(part, "-")
+		if !isRange {
+			to = from
+		}
+		first, err := strconv.ParseUint(from, 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		last, err := strconv.ParseUint(to, 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		if first > last || last >= maxCPU {
+			return nil, fmt.Errorf("invalid range: %s", part)
+		}
+		if need := int(last/8) + 1; need > len(bits) {
+			bits = append(bits, make([]byte, need-len(bits))...)
+		}
+		for n := first; n <= last; n++ {
+			bits[n/8] |= 1 << (n % 8)
+		}
+	}
+	if len(bits) == 0 {
+		return nil, errors.New("empty value")
+	}
+	return bits, nil
 }
 
-func addThrottles(add func(string, any), r *cgroups.Resources, v2 bool) {
+func addThrottles(add func(string, systemd.Value), r *cgroups.Resources, v2 bool) {
 	names := map[string][]*cgroups.ThrottleDevice{
 		"BlockIOReadBandwidth": r.BlkioThrottleReadBpsDevice, "BlockIOWriteBandwidth": r.BlkioThrottleWriteBpsDevice,
 	}
@@ -201,18 +235,21 @@ func addThrottles(add func(string, any), r *cgroups.Resources, v2 bool) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		var list []deviceLimit
+		var list []systemd.Value
 		for _, d := range names[name] {
-			list = append(list, deviceLimit{fmt.Sprintf("/dev/block/%d:%d", d.Major, d.Minor), d.Rate})
+			path := fmt.Sprintf("/dev/block/%d:%d", d.Major, d.Minor)
+			list = append(list, systemd.Struct(systemd.String(path), systemd.Uint64(d.Rate)))
 		}
 		if list != nil {
-			add(name, list)
+			add(name, systemd.Array("(st)", list...))
 		}
 	}
 }
 
-// allowedDevice is an element of DeviceAllow.
-type allowedDevice struct{ Path, Access string }
+// deviceAllow gives the property for a list of devices and what may be done with them.
+func deviceAllow(list ...systemd.Value) systemd.Property {
+	return property("DeviceAllow", systemd.Array("(ss)", list...))
+}
 
 // deviceProperties tell systemd which devices are allowed. It knows lists of what
 // is allowed only: of a list of what is denied it gets to know that nothing is
@@ -223,18 +260,16 @@ func deviceProperties(rules []DeviceRule) []systemd.Property {
 	}
 	p := foldDeviceRules(rules)
 	if p.allow && len(p.except) == 0 {
-		return []systemd.Property{property("DeviceAllow", []allowedDevice{}), property("DevicePolicy", "auto")}
+		return []systemd.Property{deviceAllow(), property("DevicePolicy", systemd.String("auto"))}
 	}
-	list := []allowedDevice{}
+	var list []systemd.Value
 	for _, e := range p.except {
 		if name := deviceName(e); name != "" && !p.allow {
-			list = append(list, allowedDevice{name, e.Access})
+			list = append(list, systemd.Struct(systemd.String(name), systemd.String(e.Access)))
 		}
 	}
 	// The empty list comes first, as others are added to what is there.
-	return []systemd.Property{
-		property("DeviceAllow", []allowedDevice{}), property("DevicePolicy", "strict"), property("DeviceAllow", list),
-	}
+	return []systemd.Property{deviceAllow(), property("DevicePolicy", systemd.String("strict")), deviceAllow(list...)}
 }
 
 // deviceName is the rule's device for systemd, "" if it has no name for it.
@@ -268,7 +303,7 @@ func AnnotatedProperties(annotations map[string]string) ([]systemd.Property, err
 		if len(name) < 3 || !letters {
 			return nil, errs.New(errs.InvalidArgument, "annotation %s: %q does not name a property of systemd", key, name)
 		}
-		value, err := dbus.ParseVariant(annotations[key], dbus.Signature{})
+		value, err := systemd.Parse(annotations[key])
 		if err != nil {
 			return nil, errs.New(errs.InvalidArgument, "annotation %s=%s: %w", key, annotations[key], err)
 		}
@@ -283,24 +318,13 @@ func AnnotatedProperties(annotations map[string]string) ([]systemd.Property, err
 	return all, nil
 }
 
-func microseconds(seconds dbus.Variant) (dbus.Variant, error) {
-	var n float64
-	switch v := seconds.Value().(type) {
-	case float64:
-		n = v
-	case int32:
-		n = float64(v)
-	case uint32:
-		n = float64(v)
-	case int64:
-		n = float64(v)
-	case uint64:
-		n = float64(v)
-	default:
+func microseconds(seconds systemd.Value) (systemd.Value, error) {
+	n, ok := seconds.Number()
+	if !ok {
 		return seconds, fmt.Errorf("%s is not a number of seconds", seconds)
 	}
 	if n < 0 || n > math.MaxInt64/1e6 {
 		return seconds, fmt.Errorf("%s is out of range", seconds)
 	}
-	return dbus.MakeVariant(uint64(n * 1e6)), nil
+	return systemd.Uint64(uint64(n * 1e6)), nil
 }
