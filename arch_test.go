@@ -39,7 +39,7 @@ var edges = map[string]string{
 	"client":    "errs reference",
 	"reference": "",
 
-	"runtimecli": "atomicfile errs linux/ns linux/tty oci",
+	"runtimecli": "atomicfile errs linux/cgroup linux/ns linux/tty oci",
 
 	// engine is the contract between httpapi and the domains, which do not know each other.
 	"engine":      "",

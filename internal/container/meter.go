@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/opencontainers/cgroups"
 
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/cgroup"
@@ -33,7 +32,7 @@ type meter struct {
 }
 
 // measure takes a sample of a running container.
-func (s *Service) measure(ctx context.Context, c *ctr, r *record) (*cgroups.Stats, map[string]container.NetworkStats, error) {
+func (s *Service) measure(ctx context.Context, c *ctr, r *record) (*cgroup.Stats, map[string]container.NetworkStats, error) {
 	c.mu.Lock()
 	m := c.meter
 	c.mu.Unlock()
@@ -86,7 +85,7 @@ func (s *Service) openMeter(ctx context.Context, c *ctr, r *record) (*meter, err
 	return m, nil
 }
 
-func (m *meter) read() (*cgroups.Stats, map[string]container.NetworkStats, error) {
+func (m *meter) read() (*cgroup.Stats, map[string]container.NetworkStats, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {

@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
 )
 
 // statSample is the previous sample of a container: CPU use is a difference.
@@ -60,7 +60,7 @@ func (s *Service) Stats(ctx context.Context, id string) (container.StatsResponse
 	return resp, nil
 }
 
-func cpuStats(st *cgroups.Stats, system uint64) container.CPUStats {
+func cpuStats(st *cgroup.Stats, system uint64) container.CPUStats {
 	cpu := st.CpuStats
 	return container.CPUStats{
 		CPUUsage: container.CPUUsage{
@@ -74,7 +74,7 @@ func cpuStats(st *cgroups.Stats, system uint64) container.CPUStats {
 	}
 }
 
-func memoryStats(st *cgroups.Stats) container.MemoryStats {
+func memoryStats(st *cgroup.Stats) container.MemoryStats {
 	m := st.MemoryStats
 	out := container.MemoryStats{Usage: m.Usage.Usage, MaxUsage: m.Usage.MaxUsage, Stats: m.Stats, Failcnt: m.Usage.Failcnt, Limit: m.Usage.Limit}
 	if total := hostMemory(); out.Limit == 0 || total > 0 && out.Limit > total {
@@ -83,8 +83,8 @@ func memoryStats(st *cgroups.Stats) container.MemoryStats {
 	return out
 }
 
-func blkioStats(st *cgroups.Stats) container.BlkioStats {
-	conv := func(in []cgroups.BlkioStatEntry) []container.BlkioStatEntry {
+func blkioStats(st *cgroup.Stats) container.BlkioStats {
+	conv := func(in []cgroup.BlkioStatEntry) []container.BlkioStatEntry {
 		out := make([]container.BlkioStatEntry, len(in))
 		for i, e := range in {
 			out[i] = container.BlkioStatEntry{Major: e.Major, Minor: e.Minor, Op: e.Op, Value: e.Value}

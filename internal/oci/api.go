@@ -122,7 +122,7 @@ type Process struct {
 //	(*Container).State() (specs.State, error)
 //	(*Container).PidFD() (*os.File, error)       of init, to adopt it
 //	(*Container).Update(ctx, *specs.LinuxResources) error
-//	(*Container).Stats() (*cgroups.Stats, error)
+//	(*Container).Stats() (*cgroup.Stats, error)
 //	(*Container).Pids() ([]int, error)
 //	(*Container).OOMKilled() bool                (asked after exit, before Delete)
 //	(*Container).Delete(ctx, force bool) error   idempotent; removes cgroups and state

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/opencontainers/cgroups"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -332,7 +331,7 @@ func async[T any](f func() (T, error)) func() (T, error) {
 }
 
 // permitGroup makes do with the cgroups that this user may make.
-func (c *Container) permitGroup(limits *cgroups.Resources) (err error) {
+func (c *Container) permitGroup(limits *cgroup.Resources) (err error) {
 	if c.rt.rootless() && c.state.Cgroup.Scope == nil {
 		c.state.Cgroup, err = c.state.Cgroup.Permitted(limits)
 	}
@@ -341,7 +340,7 @@ func (c *Container) permitGroup(limits *cgroups.Resources) (err error) {
 
 // layGround makes the cgroup, opens it for init to enter, and compiles the
 // filter. What it gives with an error is the caller's to close all the same.
-func (c *Container) layGround(spec *specs.Spec, limits *cgroups.Resources, devices []cgroup.DeviceRule) (g groundwork, err error) {
+func (c *Container) layGround(spec *specs.Spec, limits *cgroup.Resources, devices []cgroup.DeviceRule) (g groundwork, err error) {
 	group := c.state.Cgroup
 	if group.Scope != nil {
 		g.hold, err = c.startScope(spec.Annotations, limits, devices)
@@ -358,7 +357,7 @@ func (c *Container) layGround(spec *specs.Spec, limits *cgroups.Resources, devic
 	return g, err
 }
 
-func (c *Container) startScope(annotations map[string]string, limits *cgroups.Resources, devices []cgroup.DeviceRule) (*cgroup.Placeholder, error) {
+func (c *Container) startScope(annotations map[string]string, limits *cgroup.Resources, devices []cgroup.DeviceRule) (*cgroup.Placeholder, error) {
 	properties, err := cgroup.AnnotatedProperties(annotations)
 	if err != nil {
 		return nil, err
@@ -369,7 +368,7 @@ func (c *Container) startScope(annotations map[string]string, limits *cgroups.Re
 	return c.state.Cgroup.StartScope(limits, devices, properties)
 }
 
-func (c *Container) setUpGroup(limits *cgroups.Resources, devices []cgroup.DeviceRule) error {
+func (c *Container) setUpGroup(limits *cgroup.Resources, devices []cgroup.DeviceRule) error {
 	group := c.state.Cgroup
 	if err := group.Create(limits); err != nil {
 		return err
@@ -392,7 +391,7 @@ func (c *Container) setLateLimits() error {
 	if c.state.LatePids == nil {
 		return nil
 	}
-	return c.state.Cgroup.Set(&cgroups.Resources{PidsLimit: c.state.LatePids})
+	return c.state.Cgroup.Set(&cgroup.Resources{PidsLimit: c.state.LatePids})
 }
 
 // compileSeccomp compiles the filter and keeps it for later execs.

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opencontainers/cgroups"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -59,7 +58,6 @@ func openShared() error {
 	if _, err = fd.DevNull(); err != nil {
 		return err
 	}
-	_, _ = cgroups.GetPids("/sys/fs/cgroup/x") // the library opens /sys/fs/cgroup
 	return nil
 }
 

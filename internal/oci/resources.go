@@ -3,7 +3,6 @@ package oci
 import (
 	"fmt"
 
-	"github.com/opencontainers/cgroups"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/gantry-run/gantry/internal/errs"
@@ -12,8 +11,8 @@ import (
 
 // buildResources translates limits. v2 tells which of the two scales the CPU
 // weight is to be on. It is pure.
-func buildResources(r *specs.LinuxResources, v2 bool) (*cgroups.Resources, error) {
-	out := &cgroups.Resources{SkipDevices: true}
+func buildResources(r *specs.LinuxResources, v2 bool) (*cgroup.Resources, error) {
+	out := &cgroup.Resources{}
 	if r == nil {
 		return out, nil
 	}
@@ -34,7 +33,7 @@ func buildResources(r *specs.LinuxResources, v2 bool) (*cgroups.Resources, error
 		out.CpuBurst, out.CPUIdle = c.Burst, c.Idle
 		out.CpusetCpus, out.CpusetMems = c.Cpus, c.Mems
 		if v2 && out.CpuShares != 0 {
-			out.CpuWeight = cgroups.ConvertCPUSharesToCgroupV2Value(out.CpuShares)
+			out.CpuWeight = cgroup.CPUWeight(out.CpuShares)
 		}
 	}
 	if r.Pids != nil && r.Pids.Limit != nil {
@@ -43,19 +42,19 @@ func buildResources(r *specs.LinuxResources, v2 bool) (*cgroups.Resources, error
 	}
 	addBlockIO(out, r.BlockIO)
 	for _, h := range r.HugepageLimits {
-		out.HugetlbLimit = append(out.HugetlbLimit, &cgroups.HugepageLimit{Pagesize: h.Pagesize, Limit: h.Limit})
+		out.HugetlbLimit = append(out.HugetlbLimit, cgroup.HugepageLimit{Pagesize: h.Pagesize, Limit: h.Limit})
 	}
 	if n := r.Network; n != nil {
 		set(&out.NetClsClassid, n.ClassID)
 		for _, p := range n.Priorities {
-			out.NetPrioIfpriomap = append(out.NetPrioIfpriomap, &cgroups.IfPrioMap{Interface: p.Name, Priority: int64(p.Priority)})
+			out.NetPrioIfpriomap = append(out.NetPrioIfpriomap, cgroup.InterfacePriority{Interface: p.Name, Priority: p.Priority})
 		}
 	}
 	for device, limit := range r.Rdma {
 		if out.Rdma == nil {
-			out.Rdma = map[string]cgroups.LinuxRdma{}
+			out.Rdma = map[string]cgroup.RdmaLimit{}
 		}
-		out.Rdma[device] = cgroups.LinuxRdma{HcaHandles: limit.HcaHandles, HcaObjects: limit.HcaObjects}
+		out.Rdma[device] = cgroup.RdmaLimit{HcaHandles: limit.HcaHandles, HcaObjects: limit.HcaObjects}
 	}
 	if len(r.Unified) > 0 {
 		if !v2 {
@@ -72,7 +71,7 @@ func set[T any](to *T, from *T) {
 	}
 }
 
-func addBlockIO(out *cgroups.Resources, b *specs.LinuxBlockIO) {
+func addBlockIO(out *cgroup.Resources, b *specs.LinuxBlockIO) {
 	if b == nil {
 		return
 	}
@@ -82,11 +81,11 @@ func addBlockIO(out *cgroups.Resources, b *specs.LinuxBlockIO) {
 		var weight, leaf uint16
 		set(&weight, d.Weight)
 		set(&leaf, d.LeafWeight)
-		out.BlkioWeightDevice = append(out.BlkioWeightDevice, cgroups.NewWeightDevice(d.Major, d.Minor, weight, leaf))
+		out.BlkioWeightDevice = append(out.BlkioWeightDevice, cgroup.WeightDevice{Major: d.Major, Minor: d.Minor, Weight: weight, LeafWeight: leaf})
 	}
-	throttle := func(list []specs.LinuxThrottleDevice) (all []*cgroups.ThrottleDevice) {
+	throttle := func(list []specs.LinuxThrottleDevice) (all []cgroup.ThrottleDevice) {
 		for _, d := range list {
-			all = append(all, cgroups.NewThrottleDevice(d.Major, d.Minor, d.Rate))
+			all = append(all, cgroup.ThrottleDevice{Major: d.Major, Minor: d.Minor, Rate: d.Rate})
 		}
 		return all
 	}

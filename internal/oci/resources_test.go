@@ -4,10 +4,10 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/opencontainers/cgroups"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
 )
 
 // TestBuildResources translates every limit; what the kernel does with them is the
@@ -40,26 +40,26 @@ func TestBuildResources(t *testing.T) {
 		Network:        &specs.LinuxNetwork{ClassID: ptr(uint32(19)), Priorities: []specs.LinuxInterfacePriority{{Name: "eth0", Priority: 20}}},
 		Rdma:           map[string]specs.LinuxRdma{"mlx5_1": {HcaHandles: ptr(uint32(21)), HcaObjects: ptr(uint32(22))}},
 	}
-	limit := func(rate uint64) []*cgroups.ThrottleDevice {
-		return []*cgroups.ThrottleDevice{cgroups.NewThrottleDevice(8, 2, rate)}
+	limit := func(rate uint64) []cgroup.ThrottleDevice {
+		return []cgroup.ThrottleDevice{{Major: 8, Minor: 2, Rate: rate}}
 	}
-	want := &cgroups.Resources{
-		SkipDevices: true, Memory: 1, MemoryReservation: 2, MemorySwap: 3, MemorySwappiness: ptr(uint64(4)), OomKillDisable: true,
+	want := &cgroup.Resources{
+		Memory: 1, MemoryReservation: 2, MemorySwap: 3, MemorySwappiness: ptr(uint64(4)), OomKillDisable: true,
 		MemoryCheckBeforeUpdate: true, CpuShares: 1024, CpuQuota: 6, CpuBurst: ptr(uint64(7)), CpuPeriod: 8, CpuRtRuntime: 9,
 		CpuRtPeriod: 10, CpusetCpus: "0-1", CpusetMems: "0", CPUIdle: ptr(int64(1)), PidsLimit: ptr(int64(11)),
-		BlkioWeight: 12, BlkioLeafWeight: 13, BlkioWeightDevice: []*cgroups.WeightDevice{cgroups.NewWeightDevice(8, 1, 20, 30)},
+		BlkioWeight: 12, BlkioLeafWeight: 13, BlkioWeightDevice: []cgroup.WeightDevice{{Major: 8, Minor: 1, Weight: 20, LeafWeight: 30}},
 		BlkioThrottleReadBpsDevice: limit(14), BlkioThrottleWriteBpsDevice: limit(15),
 		BlkioThrottleReadIOPSDevice: limit(16), BlkioThrottleWriteIOPSDevice: limit(17),
-		HugetlbLimit: []*cgroups.HugepageLimit{{Pagesize: "2MB", Limit: 18}}, NetClsClassid: 19,
-		NetPrioIfpriomap: []*cgroups.IfPrioMap{{Interface: "eth0", Priority: 20}},
-		Rdma:             map[string]cgroups.LinuxRdma{"mlx5_1": {HcaHandles: ptr(uint32(21)), HcaObjects: ptr(uint32(22))}},
+		HugetlbLimit: []cgroup.HugepageLimit{{Pagesize: "2MB", Limit: 18}}, NetClsClassid: 19,
+		NetPrioIfpriomap: []cgroup.InterfacePriority{{Interface: "eth0", Priority: 20}},
+		Rdma:             map[string]cgroup.RdmaLimit{"mlx5_1": {HcaHandles: ptr(uint32(21)), HcaObjects: ptr(uint32(22))}},
 	}
 	got, err := buildResources(in, false)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 	}
 	in.Unified = map[string]string{"memory.high": "1"}
-	want.Unified, want.CpuWeight = in.Unified, cgroups.ConvertCPUSharesToCgroupV2Value(1024)
+	want.Unified, want.CpuWeight = in.Unified, cgroup.CPUWeight(1024)
 	if got, err = buildResources(in, true); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("v2: got  %+v, %v\nwant %+v", got, err, want)
 	}

@@ -3,7 +3,6 @@ package oci
 import (
 	"context"
 
-	"github.com/opencontainers/cgroups"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/gantry-run/gantry/internal/linux/cgroup"
@@ -34,7 +33,7 @@ func (c *Container) Update(_ context.Context, r *specs.LinuxResources) error {
 }
 
 // Stats reads the container's cgroup statistics.
-func (c *Container) Stats() (*cgroups.Stats, error) { return c.state.Cgroup.Stats() }
+func (c *Container) Stats() (*cgroup.Stats, error) { return c.state.Cgroup.Stats() }
 
 // Cgroup is the container's control group.
 func (c *Container) Cgroup() cgroup.Group { return c.state.Cgroup }

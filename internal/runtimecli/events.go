@@ -13,10 +13,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/cgroups"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
 	"github.com/gantry-run/gantry/internal/oci"
 )
 
@@ -83,9 +83,9 @@ func (a *app) events(ctx context.Context, c *oci.Container, interval time.Durati
 }
 
 // convertStats arranges statistics as runc prints them.
-func convertStats(s *cgroups.Stats) any {
+func convertStats(s *cgroup.Stats) any {
 	type object = map[string]any
-	memory := func(m cgroups.MemoryData) object {
+	memory := func(m cgroup.MemoryData) object {
 		return object{"limit": m.Limit, "usage": m.Usage, "max": m.MaxUsage, "failcnt": m.Failcnt}
 	}
 	hugetlb := object{}
@@ -117,9 +117,9 @@ func convertStats(s *cgroups.Stats) any {
 	}
 }
 
-func convertBlkio(s cgroups.BlkioStats) any {
+func convertBlkio(s cgroup.BlkioStats) any {
 	out := map[string]any{}
-	for name, entries := range map[string][]cgroups.BlkioStatEntry{
+	for name, entries := range map[string][]cgroup.BlkioStatEntry{
 		"ioServiceBytesRecursive": s.IoServiceBytesRecursive, "ioServicedRecursive": s.IoServicedRecursive,
 		"ioQueueRecursive": s.IoQueuedRecursive, "ioServiceTimeRecursive": s.IoServiceTimeRecursive,
 		"ioWaitTimeRecursive": s.IoWaitTimeRecursive, "ioMergedRecursive": s.IoMergedRecursive,

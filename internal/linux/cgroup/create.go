@@ -8,9 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/opencontainers/cgroups"
-	cgroupv1 "github.com/opencontainers/cgroups/fs"
-	cgroupv2 "github.com/opencontainers/cgroups/fs2"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
@@ -20,9 +17,9 @@ import (
 
 // Create makes the directories. Ones that exist are taken over. Undo with
 // Remove, also after an error.
-func (g Group) Create(r *cgroups.Resources) error {
+func (g Group) Create(r *Resources) error {
 	if g.V2() {
-		if err := cgroupv2.CreateCgroupPath(g.Unified, &cgroups.Cgroup{Resources: r}); err != nil {
+		if err := g.createV2(r); err != nil {
 			return fmt.Errorf("create cgroup: %w", err)
 		}
 		return nil
@@ -80,7 +77,7 @@ func inheritCpuset(dir, name string) (string, error) {
 
 // Set applies limits; fields with zero values stay as they are. Devices are
 // not among them, see AllowDevices.
-func (g Group) Set(r *cgroups.Resources) error {
+func (g Group) Set(r *Resources) error {
 	if g.Scope == nil {
 		return g.write(r)
 	}
@@ -93,21 +90,12 @@ func (g Group) Set(r *cgroups.Resources) error {
 }
 
 // write writes limits to the group's files.
-func (g Group) write(r *cgroups.Resources) error {
-	limits := *r
-	limits.SkipDevices, limits.Devices = true, nil
-	var err error
+func (g Group) write(r *Resources) error {
+	write := g.writeV1
 	if g.V2() {
-		var m *cgroupv2.Manager
-		if m, err = cgroupv2.NewManager(&cgroups.Cgroup{Resources: &limits}, g.Unified); err == nil {
-			err = m.Set(&limits)
-		}
-	} else {
-		var m *cgroupv1.Manager
-		if m, err = cgroupv1.NewManager(&cgroups.Cgroup{Resources: &limits}, g.paths()); err == nil {
-			err = m.Set(&limits)
-		}
+		write = g.writeV2
 	}
+	err := write(r)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE) {
 		return errs.New(errs.InvalidArgument, "set cgroup limits: %w", err)
 	}
@@ -115,34 +103,4 @@ func (g Group) write(r *cgroups.Resources) error {
 		return fmt.Errorf("set cgroup limits: %w", err)
 	}
 	return nil
-}
-
-// paths is V1 as the library wants it, to which none would mean the default ones.
-func (g Group) paths() map[string]string {
-	if g.V1 == nil {
-		return map[string]string{}
-	}
-	return g.V1
-}
-
-// Stats reads the statistics of all controllers.
-func (g Group) Stats() (*cgroups.Stats, error) {
-	r := &cgroups.Resources{SkipDevices: true}
-	var stats *cgroups.Stats
-	var err error
-	if g.V2() {
-		var m *cgroupv2.Manager
-		if m, err = cgroupv2.NewManager(&cgroups.Cgroup{Resources: r}, g.Unified); err == nil {
-			stats, err = m.GetStats()
-		}
-	} else {
-		var m *cgroupv1.Manager
-		if m, err = cgroupv1.NewManager(&cgroups.Cgroup{Resources: r}, g.paths()); err == nil {
-			stats, err = m.GetStats()
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read cgroup statistics: %w", err)
-	}
-	return stats, nil
 }

@@ -6,14 +6,12 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
-
-	"github.com/opencontainers/cgroups"
 )
 
 // TestMeterFiles reads directories that look like cgroups of both kinds.
 func TestMeterFiles(t *testing.T) {
-	entries := func(read, write uint64) []cgroups.BlkioStatEntry {
-		return []cgroups.BlkioStatEntry{{Major: 8, Minor: 16, Op: "Read", Value: read}, {Major: 8, Minor: 16, Op: "Write", Value: write}}
+	entries := func(read, write uint64) []BlkioStatEntry {
+		return []BlkioStatEntry{{Major: 8, Minor: 16, Op: "Read", Value: read}, {Major: 8, Minor: 16, Op: "Write", Value: write}}
 	}
 	for _, c := range []struct {
 		name  string
@@ -57,13 +55,13 @@ func TestMeterFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := cgroups.NewStats()
-		want.CpuStats.CpuUsage = cgroups.CpuUsage{TotalUsage: 5000, UsageInUsermode: 30e6, UsageInKernelmode: 40e6}
-		want.CpuStats.ThrottlingData = cgroups.ThrottlingData{Periods: 1, ThrottledPeriods: 2, ThrottledTime: 3000}
+		want := &Stats{HugetlbStats: map[string]HugetlbStats{}}
+		want.CpuStats.CpuUsage = CPUUsage{TotalUsage: 5000, UsageInUsermode: 30e6, UsageInKernelmode: 40e6}
+		want.CpuStats.ThrottlingData = ThrottlingData{Periods: 1, ThrottledPeriods: 2, ThrottledTime: 3000}
 		want.MemoryStats.Stats = map[string]uint64{"cache": 7, "rss": 8}
-		want.MemoryStats.Usage = cgroups.MemoryData{Usage: 100, MaxUsage: 200, Limit: 9223372036854771712}
-		want.PidsStats = cgroups.PidsStats{Current: 5}
-		want.BlkioStats = cgroups.BlkioStats{IoServiceBytesRecursive: entries(10, 20), IoServicedRecursive: entries(1, 2)}
+		want.MemoryStats.Usage = MemoryData{Usage: 100, MaxUsage: 200, Limit: 9223372036854771712}
+		want.PidsStats = PidsStats{Current: 5}
+		want.BlkioStats = BlkioStats{IoServiceBytesRecursive: entries(10, 20), IoServicedRecursive: entries(1, 2)}
 		if c.v1 {
 			want.CpuStats.CpuUsage.PercpuUsage = []uint64{2000, 3000}
 			want.MemoryStats.Usage.Failcnt = 6

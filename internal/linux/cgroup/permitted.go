@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 
-	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 )
 
@@ -13,7 +12,7 @@ import (
 // it, and makes it there. An ordinary user may do so where a part of a hierarchy
 // has been delegated to him, which can be nowhere: then the result is empty.
 // Undo with Remove.
-func (g Group) Permitted(r *cgroups.Resources) (Group, error) {
+func (g Group) Permitted(r *Resources) (Group, error) {
 	if g.V2() {
 		err := g.Create(r)
 		if forbidden(err) {

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
@@ -39,12 +38,40 @@ func (g Group) Pids() ([]int, error) {
 	if g.Empty() {
 		return nil, nil
 	}
-	pids, err := cgroups.GetAllPids(g.primary())
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+	pids, err := allPids(g.primary())
+	if gone(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list processes of cgroup: %w", err)
+	}
+	return pids, nil
+}
+
+// allPids lists the processes in dir and below. What is removed meanwhile has none.
+func allPids(dir string) ([]int, error) {
+	data, err := fd.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // those of a group of threads are in the one above
+		return nil, err
+	}
+	var pids []int
+	for word := range strings.FieldsSeq(string(data)) {
+		pid, err := strconv.Atoi(word)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, pid)
+	}
+	below, err := subdirs(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, sub := range below {
+		more, err := allPids(sub)
+		if err != nil && !gone(err) {
+			return nil, err
+		}
+		pids = append(pids, more...)
 	}
 	return pids, nil
 }

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/moby/sys/userns"
-	"github.com/opencontainers/cgroups"
 
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/fd"
@@ -178,7 +177,7 @@ func outerUID() (int, error) {
 // AllowDevices do. The unit lives until the Placeholder is released, and as long
 // as there are other processes in it. Undo with Remove. After an error nothing is
 // left of it; errs.Conflict means that there is such a unit already.
-func (g Group) StartScope(r *cgroups.Resources, devices []DeviceRule, more []systemd.Property) (_ *Placeholder, err error) {
+func (g Group) StartScope(r *Resources, devices []DeviceRule, more []systemd.Property) (_ *Placeholder, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), systemdTimeout)
 	defer cancel()
 	conn, err := g.Scope.connect(ctx)
@@ -209,7 +208,7 @@ func (g Group) StartScope(r *cgroups.Resources, devices []DeviceRule, more []sys
 
 // complete does what systemd does not: other hierarchies, and limits that it has
 // no property for.
-func (g Group) complete(r *cgroups.Resources, devices []DeviceRule) error {
+func (g Group) complete(r *Resources, devices []DeviceRule) error {
 	if err := g.Create(r); err != nil {
 		return err
 	}

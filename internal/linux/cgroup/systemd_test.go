@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/opencontainers/cgroups"
-
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/systemd"
 )
@@ -57,33 +55,33 @@ func text(list []systemd.Property) string {
 
 func TestLimitProperties(t *testing.T) {
 	n := func(v int64) *int64 { return &v }
-	sda := cgroups.NewThrottleDevice(8, 0, 1000)
+	sda := ThrottleDevice{8, 0, 1000}
 	for _, tc := range []struct {
 		name    string
-		r       cgroups.Resources
+		r       Resources
 		v2      bool
 		version int
 		want    string
 	}{
-		{"nothing", cgroups.Resources{}, true, 252, ""},
-		{"v1", cgroups.Resources{Memory: 64 << 20, CpuShares: 512, CpuWeight: 20, BlkioWeight: 300, PidsLimit: n(7), MemorySwap: 128 << 20}, false, 252,
+		{"nothing", Resources{}, true, 252, ""},
+		{"v1", Resources{Memory: 64 << 20, CpuShares: 512, CpuWeight: 20, BlkioWeight: 300, PidsLimit: n(7), MemorySwap: 128 << 20}, false, 252,
 			"MemoryLimit=67108864 CPUShares=512 BlockIOWeight=300 TasksMax=7"},
-		{"v2", cgroups.Resources{Memory: 64 << 20, MemoryReservation: 1 << 20, MemorySwap: 96 << 20, CpuShares: 512, CpuWeight: 20, BlkioWeight: 1000, PidsLimit: n(7)}, true, 252,
+		{"v2", Resources{Memory: 64 << 20, MemoryReservation: 1 << 20, MemorySwap: 96 << 20, CpuShares: 512, CpuWeight: 20, BlkioWeight: 1000, PidsLimit: n(7)}, true, 252,
 			"MemoryMax=67108864 MemoryLow=1048576 MemorySwapMax=33554432 CPUWeight=20 IOWeight=10000 TasksMax=7"},
-		{"unlimited", cgroups.Resources{Memory: -1, MemorySwap: -1, PidsLimit: n(-1), CpuQuota: -1}, true, 252,
+		{"unlimited", Resources{Memory: -1, MemorySwap: -1, PidsLimit: n(-1), CpuQuota: -1}, true, 252,
 			"MemoryMax=18446744073709551615 MemorySwapMax=18446744073709551615 TasksMax=18446744073709551615 CPUQuotaPerSecUSec=18446744073709551615"},
-		{"no process at all", cgroups.Resources{PidsLimit: n(0)}, false, 252, "TasksMax=1"},
-		{"quota", cgroups.Resources{CpuQuota: 50000, CpuPeriod: 200000}, false, 252, "CPUQuotaPeriodUSec=200000 CPUQuotaPerSecUSec=250000"},
-		{"quota of an old systemd", cgroups.Resources{CpuQuota: 50000, CpuPeriod: 200000}, false, 241, "CPUQuotaPerSecUSec=250000"},
-		{"quota of the usual period", cgroups.Resources{CpuQuota: 12345}, true, 252, "CPUQuotaPerSecUSec=130000"},
-		{"cpuset", cgroups.Resources{CpusetCpus: "0,2-3", CpusetMems: "0"}, true, 252, "AllowedCPUs=[13] AllowedMemoryNodes=[1]"},
-		{"cpuset of an old systemd", cgroups.Resources{CpusetCpus: "0,2-3"}, true, 243, ""},
-		{"idle", cgroups.Resources{CPUIdle: n(1), CpuWeight: 50}, true, 252, "CPUWeight=0"},
-		{"throttles of v1", cgroups.Resources{BlkioThrottleReadBpsDevice: []*cgroups.ThrottleDevice{sda}, BlkioThrottleReadIOPSDevice: []*cgroups.ThrottleDevice{sda}}, false, 252,
+		{"no process at all", Resources{PidsLimit: n(0)}, false, 252, "TasksMax=1"},
+		{"quota", Resources{CpuQuota: 50000, CpuPeriod: 200000}, false, 252, "CPUQuotaPeriodUSec=200000 CPUQuotaPerSecUSec=250000"},
+		{"quota of an old systemd", Resources{CpuQuota: 50000, CpuPeriod: 200000}, false, 241, "CPUQuotaPerSecUSec=250000"},
+		{"quota of the usual period", Resources{CpuQuota: 12345}, true, 252, "CPUQuotaPerSecUSec=130000"},
+		{"cpuset", Resources{CpusetCpus: "0,2-3", CpusetMems: "0"}, true, 252, "AllowedCPUs=[13] AllowedMemoryNodes=[1]"},
+		{"cpuset of an old systemd", Resources{CpusetCpus: "0,2-3"}, true, 243, ""},
+		{"idle", Resources{CPUIdle: n(1), CpuWeight: 50}, true, 252, "CPUWeight=0"},
+		{"throttles of v1", Resources{BlkioThrottleReadBpsDevice: []ThrottleDevice{sda}, BlkioThrottleReadIOPSDevice: []ThrottleDevice{sda}}, false, 252,
 			"BlockIOReadBandwidth=[{/dev/block/8:0 1000}]"},
-		{"throttles of v2", cgroups.Resources{BlkioThrottleWriteBpsDevice: []*cgroups.ThrottleDevice{sda}, BlkioThrottleReadIOPSDevice: []*cgroups.ThrottleDevice{sda}}, true, 252,
+		{"throttles of v2", Resources{BlkioThrottleWriteBpsDevice: []ThrottleDevice{sda}, BlkioThrottleReadIOPSDevice: []ThrottleDevice{sda}}, true, 252,
 			"IOReadIOPSMax=[{/dev/block/8:0 1000}] IOWriteBandwidthMax=[{/dev/block/8:0 1000}]"},
-		{"unified", cgroups.Resources{Unified: map[string]string{
+		{"unified", Resources{Unified: map[string]string{
 			"memory.high": "1000", "memory.max": "max", "pids.max": "0", "cpu.max": "max 50000", "cpuset.cpus": "1", "cpuset.mems": "0", "io.bfq.weight": "7",
 		}}, true, 252, "CPUQuotaPeriodUSec=50000 CPUQuotaPerSecUSec=18446744073709551615 AllowedCPUs=[2] AllowedMemoryNodes=[1] " +
 			"MemoryHigh=1000 MemoryMax=18446744073709551615 TasksMax=1"},
@@ -93,11 +91,11 @@ func TestLimitProperties(t *testing.T) {
 			t.Errorf("%s: got %s, %v", tc.name, text(got), err)
 		}
 	}
-	r := &cgroups.Resources{CpuQuota: 12345, CpuPeriod: 100000}
+	r := &Resources{CpuQuota: 12345, CpuPeriod: 100000}
 	if _, err := limitProperties(r, true, 252); err != nil || r.CpuQuota != 13000 {
 		t.Errorf("what is written is %d, %v", r.CpuQuota, err)
 	}
-	for _, r := range []cgroups.Resources{
+	for _, r := range []Resources{
 		{CpusetCpus: "x"}, {Unified: map[string]string{"memory.max": "much"}}, {Unified: map[string]string{"cpu.max": "1 x"}}, {MemorySwap: 1000, Memory: 2000},
 	} {
 		if got, err := limitProperties(&r, true, 252); !errs.Is(err, errs.InvalidArgument) {

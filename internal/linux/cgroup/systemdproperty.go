@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/opencontainers/cgroups"
-
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/systemd"
 )
@@ -49,7 +47,7 @@ func (s Scope) unitProperties(pid int, v2 bool) []systemd.Property {
 // limitProperties are the limits that systemd has a property for, of the given
 // version. A CPU quota is rounded up in r as well, as systemd counts in hundredths
 // of a CPU.
-func limitProperties(r *cgroups.Resources, v2 bool, version int) ([]systemd.Property, error) {
+func limitProperties(r *Resources, v2 bool, version int) ([]systemd.Property, error) {
 	var all []systemd.Property
 	add := func(name string, value systemd.Value) { all = append(all, property(name, value)) }
 	if v2 {
@@ -89,10 +87,10 @@ func tasksMax(limit int64) uint64 {
 	return uint64(max(limit, 1))
 }
 
-func addUnified(add func(string, systemd.Value), r *cgroups.Resources, version int) error {
+func addUnified(add func(string, systemd.Value), r *Resources, version int) error {
 	addIf(add, "MemoryMax", uint64(r.Memory))
 	addIf(add, "MemoryLow", uint64(r.MemoryReservation))
-	swap, err := cgroups.ConvertMemorySwapToCgroupV2Value(r.MemorySwap, r.Memory)
+	swap, err := swapOnly(r.MemorySwap, r.Memory)
 	if err != nil {
 		return errs.Wrap(errs.InvalidArgument, err)
 	}
@@ -102,7 +100,7 @@ func addUnified(add func(string, systemd.Value), r *cgroups.Resources, version i
 	} else {
 		addIf(add, "CPUWeight", r.CpuWeight)
 	}
-	addIf(add, "IOWeight", cgroups.ConvertBlkIOToIOWeightValue(r.BlkioWeight))
+	addIf(add, "IOWeight", ioWeight(r.BlkioWeight))
 	for _, key := range slices.Sorted(maps.Keys(r.Unified)) {
 		if err := addUnifiedKey(add, key, strings.TrimSpace(r.Unified[key]), version); err != nil {
 			return errs.New(errs.InvalidArgument, "unified resource %q=%q: %w", key, r.Unified[key], err)
@@ -224,12 +222,12 @@ func bitmap(list string) ([]byte, error) {
 	return bits, nil
 }
 
-func addThrottles(add func(string, systemd.Value), r *cgroups.Resources, v2 bool) {
-	names := map[string][]*cgroups.ThrottleDevice{
+func addThrottles(add func(string, systemd.Value), r *Resources, v2 bool) {
+	names := map[string][]ThrottleDevice{
 		"BlockIOReadBandwidth": r.BlkioThrottleReadBpsDevice, "BlockIOWriteBandwidth": r.BlkioThrottleWriteBpsDevice,
 	}
 	if v2 {
-		names = map[string][]*cgroups.ThrottleDevice{
+		names = map[string][]ThrottleDevice{
 			"IOReadBandwidthMax": r.BlkioThrottleReadBpsDevice, "IOWriteBandwidthMax": r.BlkioThrottleWriteBpsDevice,
 			"IOReadIOPSMax": r.BlkioThrottleReadIOPSDevice, "IOWriteIOPSMax": r.BlkioThrottleWriteIOPSDevice,
 		}

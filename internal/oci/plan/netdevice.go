@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,7 +21,8 @@ type NetDevice struct {
 func NetDevices(devices map[string]specs.LinuxNetDevice) ([]NetDevice, error) {
 	var all []NetDevice
 	taken := map[string]bool{}
-	for name, d := range devices {
+	for _, name := range slices.Sorted(maps.Keys(devices)) {
+		d := devices[name]
 		as := cmp.Or(d.Name, name)
 		for _, n := range []string{name, as} {
 			if !validDevice(n) {
@@ -36,7 +38,6 @@ func NetDevices(devices map[string]specs.LinuxNetDevice) ([]NetDevice, error) {
 		taken[as] = true
 		all = append(all, NetDevice{name, as})
 	}
-	slices.SortFunc(all, func(a, b NetDevice) int { return cmp.Compare(a.Name, b.Name) })
 	return all, nil
 }
 
