@@ -128,12 +128,10 @@ func checkExecOpt(s string) (string, error) {
 	return key + "=" + val, nil
 }
 
-// warnExecOpts tells those who ask for systemd that they do not get it.
-func warnExecOpts(_ *option, v value) (string, error) {
-	if strings.Contains(v.String(), "systemd") {
-		return "native.cgroupdriver=systemd has no effect: containers' cgroups are made through cgroupfs", nil
-	}
-	return "", nil
+// SystemdCgroup tells whether systemd makes the containers' cgroups. As in Docker,
+// the first word on it counts.
+func (c *Config) SystemdCgroup() bool {
+	return len(c.ExecOpts) > 0 && c.ExecOpts[0] == "native.cgroupdriver=systemd"
 }
 
 // checkRuntime accepts the names that people give to the built-in runtime.
@@ -175,8 +173,14 @@ func (c *Config) validate() error {
 	if c.CgroupnsMode != "" && c.CgroupnsMode != "private" && c.CgroupnsMode != "host" {
 		return fmt.Errorf(`invalid default cgroup namespace (%s): use "host" or "private"`, c.CgroupnsMode)
 	}
+	if c.SystemdCgroup() && c.CgroupParent != "" && !isSlice(c.CgroupParent) {
+		return errors.New(`cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"`)
+	}
 	return c.validateNetwork()
 }
+
+// isSlice is Docker's idea of the name of a slice. systemd's is stricter.
+func isSlice(name string) bool { return len(name) > len(".slice") && strings.HasSuffix(name, ".slice") }
 
 func (c *Config) validateNetwork() error {
 	if c.BIP.IsValid() {

@@ -98,8 +98,9 @@ type Config struct {
 	SeccompProfile     string // "builtin", "unconfined" or a path
 	NoNewPrivileges    bool
 	CgroupParent       string
-	CgroupnsMode       string // host or private; "": private on cgroup v2, host on v1, as Docker
-	IpcMode            string // private or shareable
+	ExecOpts           []string // "option=value"; see SystemdCgroup
+	CgroupnsMode       string   // host or private; "": private on cgroup v2, host on v1, as Docker
+	IpcMode            string   // private or shareable
 }
 
 // withDefaults is a Config without any flag or file.

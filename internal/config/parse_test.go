@@ -77,6 +77,7 @@ func TestFlags(t *testing.T) {
 	want.LogDriver, want.LogOpts, want.Labels = "local", map[string]string{"max-size": "1m", "max-file": "2"}, []string{"a=b"}
 	want.ShutdownTimeout, want.StorageDriver, want.DefaultShmSize = 7*time.Second, "overlay2", 1<<30
 	want.Init, want.SeccompProfile, want.NoNewPrivileges, want.CgroupParent = true, "unconfined", true, "/g"
+	want.ExecOpts = []string{"native.cgroupdriver=cgroupfs"}
 	want.Experimental, want.CgroupnsMode, want.IpcMode = true, "host", "shareable"
 	want.Features = map[string]bool{"containerd-snapshotter": true}
 	if limit := cfg.DefaultUlimits["nofile"]; limit == nil || limit.Soft != 1 || limit.Hard != 2 {
@@ -106,18 +107,18 @@ func TestFile(t *testing.T) {
 	if !slices.Equal(cfg.Hosts, []string{"fd://", "unix:///x"}) || !cfg.Debug || cfg.ICC || cfg.MTU != 1300 || cfg.BIP.String() != "10.8.0.1/24" ||
 		cfg.DefaultBindIP.String() != "127.0.0.1" || !slices.Equal(cfg.Labels, []string{"a=b"}) || cfg.DNS[0].String() != "1.1.1.1" ||
 		cfg.LogOpts["max-size"] != "5m" || cfg.DefaultShmSize != 128<<20 || cfg.DefaultUlimits["nofile"].Hard != 64000 || cfg.ShutdownTimeout != -time.Second ||
-		cfg.RegistryMirrors[0] != "https://mirror.example/" || cfg.HTTPProxy != "http://p:1" || cfg.NoProxy != "x" || cfg.MinAPIVersion != "1.24" {
+		cfg.RegistryMirrors[0] != "https://mirror.example/" || cfg.HTTPProxy != "http://p:1" || cfg.NoProxy != "x" || cfg.MinAPIVersion != "1.24" || !cfg.SystemdCgroup() {
 		t.Errorf("got %+v", cfg)
 	}
 	for _, want := range []string{
 		`option "builder" has no effect`, `option "default-address-pools" has no effect`, `option "runtimes" has no effect`,
-		"native.cgroupdriver=systemd has no effect", "feature other=false has no effect",
+		"feature other=false has no effect",
 	} {
 		if !slices.ContainsFunc(cfg.Warnings, func(w string) bool { return strings.Contains(w, want) }) {
 			t.Errorf("no warning %q in %q", want, cfg.Warnings)
 		}
 	}
-	if len(cfg.Warnings) != 5 {
+	if len(cfg.Warnings) != 4 {
 		t.Errorf("warnings: %q", cfg.Warnings)
 	}
 }
@@ -196,16 +197,18 @@ func TestBadFlags(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"--log-level foo":                         "invalid logging level: foo",
-		"--log-format xml":                        "invalid log format: xml",
-		"--max-concurrent-downloads=-1":           "invalid max concurrent downloads: -1",
-		"--default-ipc-mode host":                 `IPC mode "host" is not supported as default value; use "shareable" or "private"`,
-		"--default-cgroupns-mode x":               `invalid default cgroup namespace (x): use "host" or "private"`,
-		"--bip 10.0.0.1/24 --bridge b":            "cannot specify both --bridge and --bip",
-		"--bip fd00::1/64":                        "invalid bip",
-		"--data-root=":                            `option "data-root" must not be empty`,
-		"--label a=1 --label a=2":                 "conflict labels",
-		"--label com.docker.x=1 --no-such-option": "reserved for internal use",
+		"--log-level foo":               "invalid logging level: foo",
+		"--log-format xml":              "invalid log format: xml",
+		"--max-concurrent-downloads=-1": "invalid max concurrent downloads: -1",
+		"--default-ipc-mode host":       `IPC mode "host" is not supported as default value; use "shareable" or "private"`,
+		"--exec-opt native.cgroupdriver=systemd --cgroup-parent /g":     `cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"`,
+		"--exec-opt native.cgroupdriver=systemd --cgroup-parent .slice": `cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"`,
+		"--default-cgroupns-mode x":                                     `invalid default cgroup namespace (x): use "host" or "private"`,
+		"--bip 10.0.0.1/24 --bridge b":                                  "cannot specify both --bridge and --bip",
+		"--bip fd00::1/64":                                              "invalid bip",
+		"--data-root=":                                                  `option "data-root" must not be empty`,
+		"--label a=1 --label a=2":                                       "conflict labels",
+		"--label com.docker.x=1 --no-such-option":                       "reserved for internal use",
 	} {
 		_, err := Parse(append([]string{"--config-file="}, strings.Fields(args)...))
 		if !errs.Is(err, errs.InvalidArgument) || !strings.Contains(err.Error(), want) {

@@ -91,7 +91,7 @@ var options = []option{
 	{flag: "cgroup-parent", usage: "Set parent cgroup for all containers", value: func(c *Config) value { return text(&c.CgroupParent) }},
 	{flag: "default-cgroupns-mode", usage: `Default mode for containers cgroup namespace ("host" | "private")`, value: func(c *Config) value { return text(&c.CgroupnsMode) }},
 	{flag: "default-ipc-mode", usage: `Default mode for containers ipc ("shareable" | "private")`, value: func(c *Config) value { return text(&c.IpcMode) }},
-	{flag: "exec-opt", key: "exec-opts", usage: "Runtime execution options", value: func(*Config) value { return texts(new([]string), checkExecOpt) }, fate: warnExecOpts},
+	{flag: "exec-opt", key: "exec-opts", usage: "Runtime execution options", value: func(c *Config) value { return texts(&c.ExecOpts, checkExecOpt) }},
 	{flag: "default-runtime", usage: "Default OCI runtime for containers", value: unused("string"), fate: checkRuntime},
 	{flag: "add-runtime", key: "runtimes", usage: "Register an additional OCI compatible runtime", value: unused("runtime"), both: true,
 		fate: ignored("containers run with Gantry's own runtime; others are not implemented yet")},

@@ -37,6 +37,9 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 	if resp.Warnings, err = validate(cfg, host, thisMachine(), false); err != nil {
 		return resp, err
 	}
+	if err := s.Defaults.checkCgroupParent(host.CgroupParent); err != nil {
+		return resp, err
+	}
 	if err := s.checkModes(ctx, host, req.Network); err != nil {
 		return resp, err
 	}

@@ -56,7 +56,8 @@ type Defaults struct {
 	Ulimits         []*units.Ulimit
 	SeccompProfile  string // path of a profile, "unconfined" or "" for the built-in one
 	NoNewPrivileges bool
-	CgroupParent    string // "" is "gantry"
+	CgroupParent    string // where containers are that name no other place
+	SystemdCgroup   bool   // systemd makes the cgroups; then parents are slices
 	CgroupnsMode    container.CgroupnsMode
 	IpcMode         container.IpcMode
 	Init            bool

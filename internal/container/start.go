@@ -185,7 +185,10 @@ func netSysctls(all map[string]string) map[string]string {
 func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.Sandbox) (req wire.Start, err error) {
 	p := &plan{
 		rec: r, bundle: s.store.dir(r.ID), initBinary: s.InitBinary, defInit: s.Defaults.Init,
-		cgroup: cgroupPath(r.Host.CgroupParent, s.Defaults.CgroupParent, r.ID), netFiles: true,
+		cgroup: s.Defaults.cgroupPath(r.Host.CgroupParent, r.ID), netFiles: true,
+	}
+	if err := s.Defaults.checkCgroupParent(r.Host.CgroupParent); err != nil { // the driver may be another than at create
+		return req, err
 	}
 	if p.joined, err = s.joinedNamespaces(r); err != nil {
 		return req, err
@@ -241,6 +244,7 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 	if err := os.MkdirAll(sp.Root.Path, 0o711); err != nil {
 		return req, fmt.Errorf("create mount point of container %s: %w", r.ID, err)
 	}
+	req.Systemd = s.Defaults.SystemdCgroup
 	req.Bundle, req.User = p.bundle, wire.User{Name: r.Config.User, Groups: r.Host.GroupAdd}
 	s.streams(r, &req)
 	return req, nil

@@ -25,6 +25,7 @@ import (
 	"github.com/gantry-run/gantry/internal/config"
 	"github.com/gantry-run/gantry/internal/container"
 	"github.com/gantry-run/gantry/internal/engine"
+	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/event"
 	"github.com/gantry-run/gantry/internal/httpapi"
 	"github.com/gantry-run/gantry/internal/image"
@@ -74,6 +75,9 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Daemon, e
 		}
 	}
 	atomicfile.Sweep(cfg.DataRoot)
+	if info, err := os.Lstat("/run/systemd/system"); cfg.SystemdCgroup() && (err != nil || !info.IsDir()) {
+		return nil, errs.New(errs.Unsupported, "native.cgroupdriver=systemd: systemd does not run this machine")
+	}
 	if d.id, err = engineID(filepath.Join(cfg.DataRoot, "engine-id")); err != nil {
 		return nil, err
 	}

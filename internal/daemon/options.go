@@ -66,14 +66,18 @@ func (d *Daemon) containerDefaults() containers.Defaults {
 	def := containers.Defaults{
 		LogDriver: c.LogDriver, LogOpts: c.LogOpts, ShmSize: c.DefaultShmSize,
 		Ulimits:        slices.Collect(maps.Values(c.DefaultUlimits)),
-		SeccompProfile: c.SeccompProfile, NoNewPrivileges: c.NoNewPrivileges, CgroupParent: c.CgroupParent,
+		SeccompProfile: c.SeccompProfile, NoNewPrivileges: c.NoNewPrivileges, CgroupParent: c.CgroupParent, SystemdCgroup: c.SystemdCgroup(),
 		CgroupnsMode: container.CgroupnsMode(c.CgroupnsMode), IpcMode: container.IpcMode(c.IpcMode), Init: c.Init,
 		DNSOptions: c.DNSOptions, DNSSearch: c.DNSSearch, StopTimeout: c.DefaultStopTimeout, CDISpecDirs: d.cdiSpecDirs(),
 	}
 	for _, a := range c.DNS {
 		def.DNS = append(def.DNS, a.String())
 	}
-	if def.CgroupParent == "" {
+	switch {
+	case def.CgroupParent != "":
+	case def.SystemdCgroup:
+		def.CgroupParent = "system.slice"
+	default:
 		def.CgroupParent = "gantry"
 	}
 	if def.CgroupnsMode == "" { // Docker's defaults by hierarchy

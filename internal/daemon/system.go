@@ -67,6 +67,9 @@ func (s systemService) Info(ctx context.Context) (system.Info, error) {
 	if v2 {
 		info.CgroupVersion = "2"
 	}
+	if d.cfg.SystemdCgroup() {
+		info.CgroupDriver = "systemd"
+	}
 	return info, nil
 }
 

@@ -64,6 +64,8 @@ type CreateOptions struct {
 	NoNewKeyring bool
 	// KeepMounts asks for Process.Mounts.
 	KeepMounts bool
+	// SystemdCgroup is Options.SystemdCgroup for this container.
+	SystemdCgroup bool
 }
 
 // NamedUser is a user as image configs and `docker run --user` write it. Init

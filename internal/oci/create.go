@@ -156,7 +156,7 @@ func LoadSpec(bundle string) (*specs.Spec, error) {
 // newContainer makes the record; nothing exists yet.
 func (r *Runtime) newContainer(id string, job *creation) (*Container, error) {
 	locate := cgroup.Locate
-	if r.systemdCgroup {
+	if r.systemdCgroup || job.options.SystemdCgroup {
 		locate = cgroup.LocateScope
 	}
 	group, err := locate(job.cgroupsPath(), id)

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/ns"
 )
@@ -81,6 +82,13 @@ func (c *Container) OOMKilled() bool {
 	n, err := c.OOMKills()
 	return err == nil && n > 0
 }
+
+// OOMWatch is a watch for kills for want of memory; nil is one, too.
+type OOMWatch = cgroup.OOMWatch
+
+// WatchOOM watches for such a kill where the group is systemd's, who removes it, and
+// what it has counted, with its last process.
+func (c *Container) WatchOOM() (*OOMWatch, error) { return c.state.Cgroup.WatchOOM() }
 
 // OOMKills is how many processes of the container the kernel killed for want of memory.
 func (c *Container) OOMKills() (uint64, error) { return c.state.Cgroup.OOMKills() }

@@ -46,6 +46,7 @@ type run struct {
 	io        *streams
 	log       logWriter
 	repeaters repeaters
+	oom       *oci.OOMWatch // nil where the group can be asked
 	mounts    *os.File      // see oci.Process; nil if it was not there
 	returned  chan struct{} // closed when an adopted run has the streams that the daemon had; nil if not adopted
 	done      chan struct{} // closed when the exit is published and the kernel cleaned
@@ -93,7 +94,7 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 	}
 	rt, proc, err := c.srv.runtime.Run(ctx, c.id, oci.CreateOptions{
 		Bundle: s.Bundle, Spec: spec, RootfsMounts: rootfsMounts(s.Rootfs), Netns: ns, IO: p.theirs,
-		User: &oci.NamedUser{User: s.User.Name, Groups: s.User.Groups}, KeepMounts: true,
+		User: &oci.NamedUser{User: s.User.Name, Groups: s.User.Groups}, KeepMounts: true, SystemdCgroup: s.Systemd,
 	})
 	p.closeTheirs()
 	if err != nil {
@@ -103,6 +104,7 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 	}
 	undo.Release()
 	r := &run{rt: rt, pid: proc.Pid, startedAt: time.Now(), log: log, mounts: proc.Mounts, done: make(chan struct{})}
+	c.watchOOM(r)
 	r.io = p.streams(proc.Console, s.StdinOnce)
 	r.io.onStdinClosed = c.stdinClosed
 	c.began(r, p, proc)
@@ -111,6 +113,14 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 		return 0, err
 	}
 	return proc.Pid, nil
+}
+
+// watchOOM is best effort: what runs, runs.
+func (c *container) watchOOM(r *run) {
+	var err error
+	if r.oom, err = r.rt.WatchOOM(); err != nil {
+		c.srv.log.Warn("watch container's memory", "container", c.id, "error", err)
+	}
 }
 
 func (c *container) stdinClosed() { c.srv.publish(wire.Event{ID: c.id, StdinClosed: true}) }
@@ -165,6 +175,9 @@ func (c *container) dropWaiting() {
 // ended is called when init has been reaped: drain, record, publish, clean up.
 func (c *container) ended(r *run, st status) {
 	at := time.Now()
+	// Before anything else: systemd is removing the group already, if it made it.
+	oom := st.signal == unix.SIGKILL && (r.rt.OOMKilled() || r.oom.Killed())
+	r.oom.Close()
 	c.endRepeaters(r)
 	r.awaitStreams()
 	c.mu.Lock()
@@ -176,7 +189,7 @@ func (c *container) ended(r *run, st status) {
 			c.srv.log.Warn("close container log", "container", c.id, "error", err)
 		}
 	}
-	exit := wire.Exit{Code: st.code, At: at, Unknown: !st.known, OOMKilled: st.signal == unix.SIGKILL && r.rt.OOMKilled()}
+	exit := wire.Exit{Code: st.code, At: at, Unknown: !st.known, OOMKilled: oom}
 	if err := c.srv.exits.save(c.id, exit); err != nil {
 		c.srv.log.Error("record exit", "container", c.id, "error", err)
 	}

@@ -157,6 +157,7 @@ func (s *Server) adoptOne(rt *oci.Container) error {
 		go c.ended(r, status{code: 255})
 		return nil
 	}
+	c.watchOOM(r)
 	return s.reaper.add(r.pid, pidfd, func(st status) { c.ended(r, st) })
 }
 

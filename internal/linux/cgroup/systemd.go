@@ -88,6 +88,12 @@ func parseScope(path, id string) (*Scope, string, error) {
 	return s, dir, nil
 }
 
+// ValidSlice tells whether systemd knows slices by such a name.
+func ValidSlice(name string) bool {
+	_, ok := slicePath(name)
+	return ok
+}
+
 // slicePath is where the group of a slice is: a-b.slice is in a.slice, and
 // -.slice is the root (systemd.slice(5)).
 func slicePath(slice string) (string, bool) {

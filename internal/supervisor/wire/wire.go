@@ -69,6 +69,7 @@ type Start struct {
 	Spec      json.RawMessage // runtime-spec config
 	User      User            // resolved in the container
 	Rootfs    []Mount
+	Systemd   bool `json:",omitempty"` // systemd makes the cgroup, see oci.Options
 	Netns     bool // the request carries the namespace's descriptor
 	OpenStdin bool
 	StdinOnce bool // close stdin when the first attached client leaves
