@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -100,15 +102,22 @@ var bans = map[string]map[string]string{
 		"github.com/opencontainers/runc": "the runtime is our own",
 	},
 	"cmd/gantry-runtime": {
-		"net/http":                   "4 MB; the supervisor's size counts for every container",
-		"crypto/tls":                 "the runtime does not talk to the network",
-		"text/template":              "turns off the linker's dead-code elimination",
-		"github.com/spf13/cobra":     "start-up time: its tree is built at every run",
-		"github.com/containerd":      "the runtime has no images",
-		"github.com/moby/moby":       "the runtime knows the OCI spec, not Docker's API",
-		module + "internal/engine":   "the runtime knows the OCI spec, not Docker's API",
-		module + "internal/httpapi":  "the runtime is no server",
-		"google.golang.org/protobuf": "start-up time: registers thousands of descriptors",
+		"net/http":                          "4 MB; the supervisor's size counts for every container",
+		"crypto/tls":                        "the runtime does not talk to the network",
+		"text/template":                     "turns off the linker's dead-code elimination",
+		"regexp":                            "240 KB",
+		"debug/elf":                         "170 KB to write one head of a file, with DWARF and zlib",
+		"crypto":                            "nothing is encrypted or signed, and its self-tests come with it",
+		"os/user":                           "moby/sys/user, which reads a container's files, reads the machine's, too",
+		"github.com/godbus":                 "600 KB, most of it by being imported: linux/systemd says what is needed",
+		"github.com/coreos/go-systemd":      "it is made of godbus",
+		"github.com/opencontainers/cgroups": "it imports go-systemd for the type of a field",
+		"github.com/spf13/cobra":            "start-up time: its tree is built at every run",
+		"github.com/containerd":             "the runtime has no images",
+		"github.com/moby/moby":              "the runtime knows the OCI spec, not Docker's API",
+		module + "internal/engine":          "the runtime knows the OCI spec, not Docker's API",
+		module + "internal/httpapi":         "the runtime is no server",
+		"google.golang.org/protobuf":        "start-up time: registers thousands of descriptors",
 	},
 }
 
@@ -209,6 +218,28 @@ func TestBinaries(t *testing.T) {
 			if name, ok := local(p.ImportPath); ok && (name == "testenv" || name == "testimage") {
 				t.Errorf("%s carries %s, which is for tests: %s", binary, name, strings.Join(chain(deps, module+binary, p.ImportPath), " → "))
 			}
+		}
+	}
+}
+
+// maxSize is what a binary may have on disk, as `make build` makes it. Pages that
+// a program touches are what its start costs, and every container has this one.
+var maxSize = map[string]int64{"cmd/gantry-runtime": 5_000_000}
+
+func TestBinarySize(t *testing.T) {
+	for binary, limit := range maxSize {
+		file := filepath.Join(t.TempDir(), "binary")
+		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, "./"+binary)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v\n%s", binary, err, out)
+		}
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Size() > limit {
+			t.Errorf("%s has %d bytes, %d more than it may: see what it links with go build -ldflags=-dumpdep and go tool nm -size", binary, info.Size(), info.Size()-limit)
 		}
 	}
 }

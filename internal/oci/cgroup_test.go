@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
 	"github.com/gantry-run/gantry/internal/testenv"
 )
 
@@ -79,6 +80,7 @@ func TestOOMKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	watch := watchScope(t, c)
 	if code := wait(t, p); code != 137 {
 		t.Errorf("exit code %d", code)
 	}
@@ -88,9 +90,40 @@ func TestOOMKilled(t *testing.T) {
 	if err := c.Delete(t.Context(), false); err != nil {
 		t.Error(err)
 	}
-	if c := background(t, nil); c.OOMKilled() {
+	if !watch.Killed() {
+		t.Error("it is forgotten with the group")
+	}
+	healthy := background(t, nil)
+	watch = watchScope(t, healthy)
+	if healthy.OOMKilled() {
 		t.Error("a healthy container says so")
 	}
+	if err := healthy.Delete(t.Context(), true); err != nil {
+		t.Error(err)
+	}
+	if watch.Killed() {
+		t.Error("the end of a group is taken for a lack of memory")
+	}
+	var none *OOMWatch
+	if none.Close(); none.Killed() {
+		t.Error("nobody watches, and says so")
+	}
+}
+
+// watchScope watches a group as if systemd had made it.
+func watchScope(t *testing.T, c *Container) *OOMWatch {
+	t.Helper()
+	if w, err := c.WatchOOM(); w != nil || err != nil {
+		t.Errorf("a group of our own is watched: %v", err)
+	}
+	g := c.Cgroup()
+	g.Scope = &cgroup.Scope{}
+	w, err := g.WatchOOM()
+	if err != nil || w == nil {
+		t.Fatalf("%v, %v", w, err)
+	}
+	t.Cleanup(w.Close)
+	return w
 }
 
 // TestTightLimits sets limits that init itself, a program with several threads

@@ -89,6 +89,15 @@ func (e *engine) shows(unit, property, want string) {
 	e.m.ok(`^`+property+`=`+want+`\n$`, "systemctl", "show", "-p", property, unit)
 }
 
+// gone waits until neither systemd nor the kernel knows a scope: a container's end
+// is told before its group is removed.
+func (e *engine) gone(scope string) {
+	e.t.Helper()
+	const script = `i=0; while [ "$(systemctl show -p LoadState $0)" != LoadState=not-found ] || [ -n "$(find /sys/fs/cgroup -name $0)" ]; do
+		sleep 0.05; i=$((i+1)); [ $i -lt 400 ] || { find /sys/fs/cgroup -name $0; systemctl status $0; exit 1; }; done`
+	e.m.ok(`^$`, "sh", "-c", script, scope)
+}
+
 // TestSystemdDaemon has gantryd make its containers' cgroups through a real systemd.
 func TestSystemdDaemon(t *testing.T) {
 	t.Run("hybrid", func(t *testing.T) {
@@ -113,7 +122,7 @@ func (e *engine) parents() {
 	e.shows(scope, "Slice", `my-own\.slice`)
 	e.m.ok(`^0::/my\.slice/my-own\.slice/`+scope+`\n$`, "sh", "-c", "grep ^0: /proc/$0/cgroup", strings.TrimSpace(e.ok(``, "inspect", "-f", "{{.State.Pid}}", "box")))
 	e.ok(``, "rm", "-f", "box")
-	e.shows(scope, "LoadState", "not-found")
+	e.gone(scope)
 	for _, parent := range []string{"/docker", "x", ".slice", "a--b.slice", "x/y.slice"} {
 		e.fails(125, `cgroup-parent for systemd cgroup should be a valid slice named as "xxx\.slice"`, "run", "--name", "box", "--cgroup-parent", parent, "busybox", "true")
 		e.fails(1, `No such container`, "container", "inspect", "box")
@@ -156,7 +165,7 @@ func (e *engine) limits() {
 	e.ok(``, "restart", "-t", "0", "box")
 	check("100663296", "60")
 	e.ok(``, "rm", "-f", "box")
-	e.shows(scope, "LoadState", "not-found")
+	e.gone(scope)
 }
 
 // outOfMemory is a race with systemd, which removes the group that knows.
@@ -166,7 +175,7 @@ func (e *engine) outOfMemory() {
 		scope := e.detached("--name", "box", "--memory", "16m", "--memory-swap", "16m", "busybox", "sh", "-c", "exec tail /dev/zero")
 		e.until("exited true 137", "{{.State.Status}} {{.State.OOMKilled}} {{.State.ExitCode}}", "box")
 		e.ok(``, "rm", "-f", "box")
-		e.shows(scope, "LoadState", "not-found")
+		e.gone(scope)
 	}
 }
 
@@ -187,10 +196,10 @@ func (e *engine) crashes() {
 	e.ok(`^`+pid+`\n$`, "inspect", "-f", "{{.State.Pid}}", "box")
 	e.until("healthy", "{{.State.Health.Status}}", "box")
 	e.ok(``, "stop", "-t", "0", "box")
-	e.shows(scope, "LoadState", "not-found")
+	e.gone(scope)
 	e.ok(``, "start", "box")
 	e.shows(scope, "ActiveState", "active")
 	e.ok(``, "rm", "-f", "box")
-	e.m.ok(`^$`, "find", "/sys/fs/cgroup", "-name", "docker-*.scope")
+	e.gone(scope)
 	e.m.ok(`^$`, "sh", "-c", "systemctl list-units --all --plain --no-legend 'docker-*.scope'")
 }
