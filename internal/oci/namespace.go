@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -155,19 +154,17 @@ func checkMapping(pid int, linux *specs.Linux) error {
 		if err != nil {
 			return fmt.Errorf("read mapping of user namespace: %w", err)
 		}
-		var have []specs.LinuxIDMapping
+		var has, wanted []string // "{inside outside length}"
 		for line := range strings.Lines(string(text)) {
-			var m specs.LinuxIDMapping
-			if _, err := fmt.Sscan(line, &m.ContainerID, &m.HostID, &m.Size); err != nil {
-				return fmt.Errorf("read mapping of user namespace: %q: %w", line, err)
-			}
-			have = append(have, m)
+			has = append(has, "{"+strings.Join(strings.Fields(line), " ")+"}")
 		}
-		byID := func(a, b specs.LinuxIDMapping) int { return cmp.Compare(a.ContainerID, b.ContainerID) }
-		want = slices.SortedFunc(slices.Values(want), byID)
-		slices.SortFunc(have, byID)
-		if !slices.Equal(have, want) {
-			return errs.New(errs.InvalidArgument, "the user namespace to join has the %s %v, not %v", file, have, want)
+		for _, m := range want {
+			wanted = append(wanted, fmt.Sprintf("{%d %d %d}", m.ContainerID, m.HostID, m.Size))
+		}
+		slices.Sort(has)
+		slices.Sort(wanted)
+		if !slices.Equal(has, wanted) {
+			return errs.New(errs.InvalidArgument, "the user namespace to join has the %s %v, not %v", file, has, wanted)
 		}
 	}
 	return nil

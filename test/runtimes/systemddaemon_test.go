@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gantry-run/gantry/internal/testenv"
 	"github.com/gantry-run/gantry/internal/testimage"
 )
 
@@ -112,6 +113,20 @@ func TestSystemdDaemon(t *testing.T) {
 		e.parents()
 		e.crashes()
 	})
+}
+
+// TestSystemdDaemonWithoutSystemd: better no daemon than one that starts nothing.
+func TestSystemdDaemonWithoutSystemd(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	tool, err := testimage.BuildTool("gantryd", "./cmd/gantryd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	d := &driver{t: t, args: []string{"unshare", "-m", "sh", "-c", `mount -t tmpfs tmpfs /run && exec "$@"`, "sh", tool, "--data-root", dir + "/data", "--exec-root", dir + "/exec",
+		"-H", "unix://" + dir + "/sock", "--pidfile", dir + "/pid", "--bridge", "none", "--config-file="}}
+	d.fails(1, `native\.cgroupdriver=systemd: systemd does not run this machine`, "--exec-opt", "native.cgroupdriver=systemd")
+	d.fails(1, `cgroup-parent for systemd cgroup should be a valid slice named as \\?"xxx\.slice\\?"`, "--exec-opt", "native.cgroupdriver=systemd", "--cgroup-parent", "/x")
 }
 
 func (e *engine) parents() {

@@ -1,8 +1,7 @@
 // Package cgroup owns a container's control groups: where they are, their
 // limits, who is in them, freezing, killing and removal, on cgroup v1, v2 and
-// the hybrid of both. Limits and statistics go through opencontainers/cgroups;
-// creating, joining and removing are done here, because a start is measured in
-// tenths of a millisecond.
+// the hybrid of both. The files are read and written here, without a library: see
+// ADR 6.
 //
 // In hybrid mode every container also has a group in the unified hierarchy,
 // which has no controllers there but tells when the last process is gone, and

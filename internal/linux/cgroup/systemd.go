@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/moby/sys/userns"
-
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/ns"
@@ -159,20 +157,19 @@ func dialUser(ctx context.Context) (*systemd.Conn, error) {
 // outerUID is the user as those outside of this user namespace know it.
 func outerUID() (int, error) {
 	uid := os.Geteuid()
-	if !userns.RunningInUserNS() {
-		return uid, nil
-	}
 	data, err := fd.ReadFile("/proc/self/uid_map")
 	if err != nil {
 		return -1, err
 	}
 	for line := range bytes.Lines(data) {
-		var inside, outside, count int
-		if _, err := fmt.Sscan(string(line), &inside, &outside, &count); err != nil {
-			return -1, fmt.Errorf("read /proc/self/uid_map: %w", err)
+		var n [3]int // first number inside and outside, and how many
+		for i, word := range strings.Fields(string(line)) {
+			if n[i%len(n)], err = strconv.Atoi(word); err != nil {
+				return -1, fmt.Errorf("read /proc/self/uid_map: %w", err)
+			}
 		}
-		if uid >= inside && uid-inside < count {
-			return outside + uid - inside, nil
+		if uid >= n[0] && uid-n[0] < n[2] {
+			return n[1] + uid - n[0], nil
 		}
 	}
 	return -1, fmt.Errorf("user %d has no name outside of its user namespace", uid)

@@ -1,8 +1,11 @@
 package ns
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,9 +34,14 @@ func ExecEntersTime() (bool, error) {
 	if err := unix.Uname(&u); err != nil {
 		return false, fmt.Errorf("ask for the kernel's release: %w", err)
 	}
-	var major, minor int
 	release := unix.ByteSliceToString(u.Release[:])
-	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+	first, rest, _ := strings.Cut(release, ".")
+	if end := strings.IndexFunc(rest, func(c rune) bool { return c < '0' || c > '9' }); end >= 0 {
+		rest = rest[:end]
+	}
+	major, err1 := strconv.Atoi(first)
+	minor, err2 := strconv.Atoi(rest)
+	if err := errors.Join(err1, err2); err != nil {
 		return false, fmt.Errorf("read the kernel's release %q: %w", release, err)
 	}
 	return major > 6 || major == 6 && minor >= 3, nil

@@ -7,6 +7,8 @@ package process
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -69,23 +71,15 @@ func keyPermissions(id int) (uint32, error) {
 	if err != nil {
 		return 0, fmt.Errorf("describe session keyring: %w", err)
 	}
-	var kind, description string
-	var uid, gid int
-	var perm uint32
-	if _, err := fmt.Sscanf(splitSemicolons(text), "%s %d %d %x %s", &kind, &uid, &gid, &perm, &description); err != nil {
-		return 0, fmt.Errorf("describe session keyring: %q: %w", text, err)
+	fields := strings.SplitN(text, ";", 5)
+	if len(fields) < 5 {
+		return 0, fmt.Errorf("describe session keyring: odd text %q", text)
 	}
-	return perm, nil
-}
-
-func splitSemicolons(s string) string {
-	b := []byte(s)
-	for i, n := 0, 0; i < len(b) && n < 4; i++ {
-		if b[i] == ';' {
-			b[i], n = ' ', n+1
-		}
+	perm, err := strconv.ParseUint(fields[3], 16, 32)
+	if err != nil {
+		return 0, fmt.Errorf("describe session keyring: %w", err)
 	}
-	return string(b)
+	return uint32(perm), nil
 }
 
 // Rlimit is one resource limit; Resource is RLIMIT_*.
