@@ -149,6 +149,11 @@ func (e *engine) parents() {
 	e.ok(``, "start", "box")
 	e.shows(scope, "ActiveState", "active")
 	e.ok(``, "rm", "-f", "box")
+	// A scope is made again as soon as it has ended.
+	scope = e.detached("--name", "box", "--restart", "on-failure:3", "busybox", "false")
+	e.until("exited 1 3", "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}", "box")
+	e.ok(``, "rm", "-f", "box")
+	e.gone(scope)
 }
 
 func (e *engine) limits() {

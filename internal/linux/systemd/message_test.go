@@ -164,3 +164,19 @@ func TestParseAsOthersDo(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParse looks for texts that do harm, or that become what others cannot read.
+func FuzzParse(f *testing.F) {
+	for _, text := range []string{"uint64 7", "['a', \"b\"]", "@a(st) []", "[[byte 1]]", "<<true>>", `'\u00e4\x'`, "b'x'"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		v, err := Parse(text)
+		if err != nil {
+			return
+		}
+		if _, err := dbus.DecodeMessage(bytes.NewReader(call(1, "a.b", "/", "a.b", "C", []Value{variant(v)}))); err != nil && v.signature != "o" && !strings.Contains(v.signature, "g") {
+			t.Errorf("%q gives %s of type %s: %v", text, v, v.signature, err)
+		}
+	})
+}
