@@ -39,12 +39,8 @@ func startDaemon(dir, name, program, client string, number int) (_ *daemon, err 
 	if err := os.WriteFile(filepath.Join(d.dir, "daemon.json"), []byte("{}\n"), 0o644); err != nil {
 		return nil, err
 	}
-	// As /run is.
-	if err := os.Mkdir(d.execRoot(), 0o755); err != nil {
+	if err := mountVolatile(d.execRoot()); err != nil {
 		return nil, err
-	}
-	if err := syscall.Mount("tmpfs", d.execRoot(), "tmpfs", 0, "mode=755"); err != nil {
-		return nil, fmt.Errorf("mount tmpfs for %s: %w", name, err)
 	}
 	sock := filepath.Join(d.dir, "engine.sock")
 	d.env = append(os.Environ(), "DOCKER_HOST=unix://"+sock, "DOCKER_CONFIG="+d.dir)
@@ -117,6 +113,17 @@ func usageTop() (top, ours string) {
 		}
 	}
 	return top, ours
+}
+
+// mountVolatile makes a directory in memory, as /run is one.
+func mountVolatile(dir string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
+		return fmt.Errorf("mount tmpfs on %s: %w", dir, err)
+	}
+	return nil
 }
 
 func (d *daemon) execRoot() string { return filepath.Join(d.dir, "exec") }

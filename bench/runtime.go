@@ -7,21 +7,27 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
 // runtimes measures the OCI runtime alone, from a bundle, beside runc and beside
 // the floor: util-linux's unshare, a C program that makes the same namespaces,
 // changes the root and executes the same program, and nothing else.
-func runtimes(o options, dir string) ([]row, error) {
+func runtimes(o options, dir string) (_ []row, err error) {
 	bundle, err := makeBundle(filepath.Join(dir, "bundle"))
 	if err != nil {
 		return nil, err
 	}
+	volatile := filepath.Join(dir, "run")
+	if err := mountVolatile(volatile); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, syscall.Unmount(volatile, 0)) }()
 	type runtime struct{ user, program, root string }
-	users := []runtime{{gantry, filepath.Join(o.bin, "gantry-runtime"), filepath.Join(dir, "runtime-gantry")}}
+	users := []runtime{{gantry, filepath.Join(o.bin, "gantry-runtime"), filepath.Join(volatile, "gantry")}}
 	if runc, err := exec.LookPath("runc"); err == nil && o.peers {
-		users = append(users, runtime{runcPeer, runc, filepath.Join(dir, "runtime-runc")})
+		users = append(users, runtime{runcPeer, runc, filepath.Join(volatile, "runc")})
 	}
 	run := row{name: "runtime alone: run true from a bundle", unit: ms}
 	execute := row{name: "runtime alone: exec true", unit: ms}
