@@ -122,7 +122,7 @@ func decodeState(data []byte) (record, error) {
 
 func (c *Container) writeState() error {
 	c.mu.Lock()
-	data, err := json.Marshal(&c.state)
+	data, err := c.state.encode()
 	c.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("encode container state: %w", err)

@@ -138,6 +138,15 @@ func (c *Call) Optional() *Call { c.errno = anyWord; return c }
 // nobody left to report to.
 func (c *Call) Want(result int) *Call { c.want = uint64(result); return c }
 
+// Begin puts the calls that add appends in front of all others, for what depends
+// on the rest of the program.
+func (p *Program) Begin(add func()) {
+	rest := p.calls
+	p.calls = nil
+	add()
+	p.calls = append(p.calls, rest...)
+}
+
 // Len is the number of calls so far.
 func (p *Program) Len() int { return len(p.calls) }
 

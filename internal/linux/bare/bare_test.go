@@ -43,36 +43,68 @@ type outcome struct {
 	output, reports string
 }
 
-// carryOut runs a program in a process of its own.
+// carryOut runs a program in a process of its own, and once more in one that shares
+// this one's memory, with the same outcome.
 func carryOut(t *testing.T, p *bare.Program) outcome {
 	t.Helper()
-	exe, err := bare.Executable()
-	if err != nil {
-		t.Fatal(err)
+	executed := observe(t, func(out, reports int) (ns.Child, error) {
+		exe, err := bare.Executable()
+		if err != nil {
+			return ns.Child{}, err
+		}
+		calls, err := p.File()
+		if err != nil {
+			return ns.Child{}, err
+		}
+		defer fd.Close(calls)
+		null, err := fd.DevNull()
+		if err != nil {
+			return ns.Child{}, err
+		}
+		return fork(exe, []uintptr{null.Fd(), uintptr(out), null.Fd(), uintptr(reports), uintptr(calls)})
+	})
+	var placed *bare.Placed
+	defer func() { placed.Remove() }()
+	beside := observe(t, func(out, report int) (_ ns.Child, err error) {
+		p.Begin(func() {
+			const high = 1000
+			for i, h := range []int{out, report} {
+				p.Call(nil, unix.SYS_DUP3, bare.Int(h), bare.Int(high+i), bare.Int(0))
+			}
+			for i, number := range []int{output, reports} {
+				p.Call(nil, unix.SYS_DUP3, bare.Int(high+i), bare.Int(number), bare.Int(0))
+			}
+			p.Call(nil, unix.SYS_CLOSE_RANGE, bare.Int(reports+1), bare.Int(^uint32(0)), bare.Int(0))
+		})
+		if placed, err = p.Place(); err != nil {
+			return ns.Child{}, err
+		}
+		return ns.ForkJoin(func() (ns.Joiner, error) {
+			return ns.Joiner{Code: placed.Code, Stack: placed.Stack, StackSize: placed.Size, CgroupFD: -1}, nil
+		})
+	})
+	if beside != executed {
+		t.Errorf("executed %+v, beside us %+v", executed, beside)
 	}
-	calls, err := p.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer fd.Close(calls)
+	return executed
+}
+
+// observe collects what a child leaves behind, which start gives two pipes.
+func observe(t *testing.T, start func(output, reports int) (ns.Child, error)) (o outcome) {
+	t.Helper()
 	var pipes [2][2]int
 	for i := range pipes {
 		if err := unix.Pipe2(pipes[i][:], unix.O_CLOEXEC); err != nil {
 			t.Fatal(err)
 		}
 	}
-	null, err := fd.DevNull()
-	if err != nil {
-		t.Fatal(err)
-	}
-	child, err := fork(exe, []uintptr{null.Fd(), uintptr(pipes[0][1]), null.Fd(), uintptr(pipes[1][1]), uintptr(calls)})
+	child, err := start(pipes[0][1], pipes[1][1])
 	fd.Close(pipes[0][1])
 	fd.Close(pipes[1][1])
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer fd.Close(child.PidFD)
-	var o outcome
 	for i, to := range []*string{&o.output, &o.reports} {
 		f := os.NewFile(uintptr(pipes[i][0]), "pipe")
 		data, err := io.ReadAll(f)

@@ -34,8 +34,16 @@
 	SHRQ $2, R12
 
 TEXT ·interpreter(SB), NOSPLIT|NOFRAME, $0
+	MOVQ SP, SI
+	SUBQ $512, SP
+	MOVQ SP, R13
+	MOVQ $0x1000000000, BX
+	// Without arguments, the image is mapped already, see Placed.
+	MOVQ 0(SI), AX
+	TESTQ AX, AX
+	JEQ loaded
 	// The second argument is the image's descriptor, in decimal.
-	MOVQ 16(SP), SI
+	MOVQ 16(SI), SI
 	XORL R8, R8
 digit:
 	MOVBLZX (SI), AX
@@ -47,11 +55,8 @@ digit:
 	INCQ SI
 	JMP digit
 map:
-	SUBQ $512, SP
-	MOVQ SP, R13
 	MOVL $9, AX // mmap
-	MOVQ $0x1000000000, DI
-	MOVQ DI, BX
+	MOVQ BX, DI
 	MOVL $0x1000000, SI
 	MOVL $1, DX        // PROT_READ
 	MOVL $0x100002, R10 // MAP_PRIVATE, MAP_FIXED_NOREPLACE
@@ -59,6 +64,7 @@ map:
 	SYSCALL
 	CMPQ AX, BX
 	JNE die
+loaded:
 	MOVQ 0(BX), R15
 	MOVQ 8(BX), BX
 next:

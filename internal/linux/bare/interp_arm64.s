@@ -25,7 +25,14 @@
 	LSR $2, R22, R22
 
 TEXT ·interpreter(SB), NOSPLIT|NOFRAME, $0
-	MOVD 16(RSP), R9
+	MOVD RSP, R9
+	SUB $512, RSP, RSP
+	MOVD RSP, R20
+	MOVD $0x1000000000, R19
+	// Without arguments, the image is mapped already, see Placed.
+	MOVD 0(R9), R10
+	CBZ R10, loaded
+	MOVD 16(R9), R9
 	MOVD $0, R4
 	MOVD $10, R11
 digit:
@@ -37,11 +44,8 @@ digit:
 	ADD $1, R9, R9
 	B digit
 map:
-	SUB $512, RSP, RSP
-	MOVD RSP, R20
 	MOVD $222, R8 // mmap
-	MOVD $0x1000000000, R0
-	MOVD R0, R19
+	MOVD R19, R0
 	MOVD $0x1000000, R1
 	MOVD $1, R2
 	MOVD $0x100002, R3
@@ -49,6 +53,7 @@ map:
 	SVC
 	CMP R19, R0
 	BNE die
+loaded:
 	MOVD 0(R19), R21
 	MOVD 8(R19), R19
 next:

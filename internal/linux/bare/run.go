@@ -21,31 +21,37 @@ func (f *Failure) Unwrap() error { return f.Errno }
 // not the wanted one (Errno is 0), or at the end of the program. While the calls
 // are made nothing is allocated and no thread started.
 func (p *Program) Run() error {
-	image, err := p.image()
+	size, err := p.mapImage()
 	if err != nil {
 		return err
 	}
-	at, _, errno := unix.Syscall6(unix.SYS_MMAP, base, uintptr(len(image)), unix.PROT_READ|unix.PROT_WRITE,
-		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE, ^uintptr(0), 0)
-	if errno != 0 {
-		return fmt.Errorf("map program: %w", errno)
-	}
-	if at != base { // a kernel that does not know MAP_FIXED_NOREPLACE (before 4.17)
-		return fmt.Errorf("map program: it came to %#x", at)
-	}
-	mapped := *(*unsafe.Pointer)(unsafe.Pointer(&at)) // memory that is not Go's
-	copy(unsafe.Slice((*byte)(mapped), len(image)), image)
 	i, errno := p.run()
+	unmap(base, uintptr(size))
 	if i >= len(p.calls) {
-		_, _, errno := unix.Syscall(unix.SYS_MUNMAP, base, uintptr(len(image)), 0)
-		if errno != 0 {
-			return fmt.Errorf("unmap program: %w", errno)
-		}
 		return nil
 	}
 	c := p.calls[i]
 	report := p.data[c.reportP.value-base-headerSize:][:c.reportN]
 	return &Failure{Report: report, Errno: errno}
+}
+
+// mapImage puts the program where its pointers point to and gives its size.
+func (p *Program) mapImage() (int, error) {
+	image, err := p.image()
+	if err != nil {
+		return 0, err
+	}
+	at, _, errno := unix.Syscall6(unix.SYS_MMAP, base, uintptr(len(image)), unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE, ^uintptr(0), 0)
+	if errno != 0 {
+		return 0, fmt.Errorf("map program: %w", errno)
+	}
+	if at != base { // a kernel that does not know MAP_FIXED_NOREPLACE (before 4.17)
+		return 0, fmt.Errorf("map program: it came to %#x", at)
+	}
+	mapped := *(*unsafe.Pointer)(unsafe.Pointer(&at)) // memory that is not Go's
+	copy(unsafe.Slice((*byte)(mapped), len(image)), image)
+	return len(image), nil
 }
 
 // run returns the index of the call at which it stopped.

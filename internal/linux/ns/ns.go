@@ -40,6 +40,48 @@ func onThread(f func() error, done chan<- error) {
 	done <- err
 }
 
+// Thread is a thread as OnThread makes one that has begun before it is known what it
+// is for. A nil Thread begins when it is needed. It is not for concurrent use.
+type Thread struct {
+	work chan func() error // closed if there is none
+	done chan error
+	over bool
+}
+
+// Begin starts a thread with what it can do already. Whoever calls it calls End.
+func Begin(first func() error) *Thread {
+	t := &Thread{work: make(chan func() error), done: make(chan error, 1)}
+	go onThread(func() error {
+		err := first()
+		if f := <-t.work; err == nil && f != nil {
+			err = f()
+		}
+		return err
+	}, t.done)
+	return t
+}
+
+// Do runs f on the thread, which ends afterwards. If what it began with failed, f
+// does not run and the error is that.
+func (t *Thread) Do(f func() error) error {
+	if t == nil {
+		return OnThread(f)
+	}
+	t.over = true
+	t.work <- f
+	return <-t.done
+}
+
+// End gives a thread up that has nothing to do.
+func (t *Thread) End() {
+	if t == nil || t.over {
+		return
+	}
+	t.over = true
+	close(t.work)
+	<-t.done // that it failed matters to nobody
+}
+
 // Child is what Fork made.
 type Child struct {
 	Pid   int

@@ -127,6 +127,40 @@ func TestOnThread(t *testing.T) {
 	}
 }
 
+// TestThread: what a thread begins with happens before its work, which does not take
+// place if that fails; one without work ends.
+func TestThread(t *testing.T) {
+	wrong := errors.New("wrong")
+	for _, c := range []struct {
+		name        string
+		first, work error
+		want        error
+	}{
+		{"both", nil, nil, nil},
+		{"first fails", wrong, errors.New("not reached"), wrong},
+		{"work fails", nil, wrong, wrong},
+	} {
+		first, worked := 0, 0
+		thread := Begin(func() error { first = unix.Gettid(); return c.first })
+		err := thread.Do(func() error { worked = unix.Gettid(); return c.work })
+		thread.End()
+		if !errors.Is(err, c.want) || (worked == 0) != (c.first != nil) || worked != 0 && worked != first {
+			t.Errorf("%s: on threads %d and %d: %v", c.name, first, worked, err)
+		}
+	}
+	ran := false
+	thread := Begin(func() error { ran = true; return nil })
+	thread.End()
+	thread.End()
+	(*Thread)(nil).End()
+	if !ran {
+		t.Error("a thread without work has not begun")
+	}
+	if err := (*Thread)(nil).Do(func() error { return wrong }); !errors.Is(err, wrong) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestKinds(t *testing.T) {
 	seen := map[int]bool{}
 	for _, k := range Kinds {

@@ -25,6 +25,10 @@ func runtimeAfterFork()
 //go:linkname runtimeAfterForkInChild syscall.runtime_AfterForkInChild
 func runtimeAfterForkInChild()
 
+// cloneCode is the system call for a child that shares its parent's memory, has a
+// stack of its own, and begins at the address code.
+func cloneCode(args *cloneArgs, size, code uintptr) (pid, errno uintptr)
+
 // clone3 is the system call, safe for a child that shares its parent's memory
 // while the parent waits.
 func clone3(args *cloneArgs, size uintptr) (pid, errno uintptr)
@@ -43,6 +47,12 @@ type Joiner struct {
 	Files    []uintptr // become 0, 1, …
 	CgroupFD int       // -1: the parent's group
 	Clone    uintptr   // CLONE_NEW* for the child to be born with
+
+	// Code, if it is not 0, is machine code that the child runs beside its parent,
+	// in the same memory and with a copy of its descriptors, instead of executing
+	// Program with Files. All signals are blocked and none is caught.
+	Code             uintptr
+	Stack, StackSize uintptr
 
 	OwnMemory bool
 	Joins     []Membership // with OwnMemory, in this order
@@ -71,7 +81,9 @@ type cloneArgs struct {
 	flags, pidfd uint64
 	_, _         uint64 // where to store thread ids
 	exitSignal   uint64
-	_, _, _      uint64 // stack and its size, thread-local storage
+	stack        uint64
+	stackSize    uint64
+	_            uint64 // thread-local storage
 	_, _         uint64 // thread ids to take, their number
 	cgroup       uint64
 }
@@ -79,13 +91,22 @@ type cloneArgs struct {
 // ForkJoin starts the child from a thread on which prepare ran first, as Fork
 // does, and has told what the child is.
 func ForkJoin(prepare func() (Joiner, error)) (Child, error) {
+	return (*Thread)(nil).ForkJoin(prepare)
+}
+
+// ForkJoin is the function of that name, on this thread.
+func (t *Thread) ForkJoin(prepare func() (Joiner, error)) (Child, error) {
 	c := Child{PidFD: -1}
-	err := OnThread(func() error {
+	err := t.Do(func() error {
 		j, err := prepare()
 		if err != nil {
 			return err
 		}
-		if c, err = j.fork(); err != nil {
+		fork := j.fork
+		if j.Code != 0 {
+			fork = j.forkCode
+		}
+		if c, err = fork(); err != nil {
 			return fmt.Errorf("fork %s: %w", j.Argv[0], err)
 		}
 		return nil
@@ -180,6 +201,31 @@ func (j *Joiner) fork() (Child, error) {
 		return none, err
 	}
 	return child, nil
+}
+
+// forkCode starts a child that runs Code, and does not wait for anything.
+func (j *Joiner) forkCode() (Child, error) {
+	pidfd := new(int32)
+	var pinned runtime.Pinner
+	pinned.Pin(pidfd)
+	defer pinned.Unpin()
+	args := &cloneArgs{
+		flags: unix.CLONE_PIDFD | unix.CLONE_VM | unix.CLONE_CLEAR_SIGHAND | uint64(j.Clone),
+		pidfd: uint64(uintptr(unsafe.Pointer(pidfd))), exitSignal: uint64(unix.SIGCHLD),
+		stack: uint64(j.Stack), stackSize: uint64(j.StackSize),
+	}
+	if j.CgroupFD >= 0 {
+		args.flags, args.cgroup = args.flags|unix.CLONE_INTO_CGROUP, uint64(j.CgroupFD)
+	}
+	syscall.ForkLock.Lock()
+	runtimeBeforeFork()
+	pid, errno := cloneCode(args, unsafe.Sizeof(*args), j.Code)
+	runtimeAfterFork()
+	syscall.ForkLock.Unlock()
+	if errno != 0 && pid == ^uintptr(0) {
+		return Child{PidFD: -1}, syscall.Errno(errno)
+	}
+	return Child{Pid: int(pid), PidFD: int(*pidfd)}, nil
 }
 
 // reap waits for a child that has exited, or is about to.
