@@ -48,13 +48,17 @@ type creation struct {
 	resources  *specs.LinuxResources
 	options    CreateOptions
 	wait       bool
+	early      early
 }
 
 func (r *Runtime) create(ctx context.Context, id string, o CreateOptions, wait bool) (_ *Container, _ *Process, err error) {
+	early := r.separate(o)
+	defer early.thread.End()
 	c, job, err := r.plan(id, o, wait)
 	if err != nil {
 		return nil, nil, err
 	}
+	job.early = early
 	var undo cleanup.Stack
 	defer func() {
 		if err != nil {
@@ -211,7 +215,7 @@ func (c *Container) claim(undo *cleanup.Stack) error {
 		return fmt.Errorf("create container state: %w", err)
 	}
 	undo.Push(func(context.Context) error { return os.RemoveAll(c.dir) })
-	intent, err := json.Marshal(c.state.Cgroup)
+	intent, err := encodeGroup(c.state.Cgroup)
 	if err == nil {
 		err = os.WriteFile(c.file(intentFile), intent, 0o600)
 	}

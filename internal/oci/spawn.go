@@ -244,6 +244,9 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 	if onThread {
 		t := &threadBirth{plan: job.plan, ready: ready, pidNS: join.of(unix.CLONE_NEWPID), timeNS: -1, listener: -1, keep: job.options.KeepMounts}
 		t.enter = func() error { return join.enter(unix.CLONE_NEWPID) }
+		if job.early.made == job.namespaces.Clone&^unix.CLONE_NEWPID {
+			t.place = job.early.thread
+		}
 		if job.wait {
 			if t.listener, err = listen(c.dir); err != nil {
 				return nil, err

@@ -29,12 +29,18 @@ type threadBirth struct {
 	listener int                        // where the child waits for Start, -1: it does not
 	keep     bool                       // see CreateOptions.KeepMounts
 	repeat   time.Duration              // see boot.Thread
+	place    *ns.Thread                 // that has made all new namespaces but the PID's, nil: none has
 }
 
 func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
-	exe, err := bare.Executable()
-	if err != nil {
-		return nil, err
+	direct := b.mayRunHere(t)
+	program := -1
+	if !direct {
+		exe, err := bare.Executable()
+		if err != nil {
+			return nil, err
+		}
+		program = int(exe.Fd())
 	}
 	ours, theirs, err := fd.SocketPair()
 	if err != nil {
@@ -51,10 +57,11 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 	group := -1
 	job := &boot.Thread{
 		Sock: b.sockFD(), PidNS: t.pidNS, TimeNS: t.timeNS, Listener: t.listener, KeepMounts: t.keep, Repeat: t.repeat, NewPID: b.clone&unix.CLONE_NEWPID != 0,
+		Direct: direct,
 		Ready: func() (boot.Ground, error) {
 			g, err := t.ready()
 			if err == nil {
-				ground, group = g.forThread(t.pidNS >= 0)
+				ground, group = g.forThread(t.pidNS >= 0, direct)
 			}
 			return ground, err
 		},
@@ -63,20 +70,28 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 	for _, h := range inherited {
 		job.Files = append(job.Files, int(h))
 	}
-	s.child, err = ns.ForkJoin(func() (ns.Joiner, error) {
+	unshare := b.clone &^ unix.CLONE_NEWPID
+	if t.place != nil {
+		unshare = 0
+	}
+	s.child, err = t.place.ForkJoin(func() (ns.Joiner, error) {
 		if err := ns.RunOn(b.cpus); err != nil {
 			return ns.Joiner{}, err
 		}
 		if err := t.enter(); err != nil {
 			return ns.Joiner{}, err
 		}
-		if err := boot.OnThread(t.plan, b.clone&^unix.CLONE_NEWPID, job); err != nil {
+		if err := boot.OnThread(t.plan, unshare, job); err != nil {
 			return ns.Joiner{}, failure(boot.FailureOf(err))
 		}
 		s.console, s.mounts = job.Console, job.Mounts
-		j := ns.Joiner{Program: int(exe.Fd()), Argv: bare.Args(job.Script), CgroupFD: group}
+		j := ns.Joiner{Program: program, Argv: bare.Args(job.Script), CgroupFD: group}
 		if !job.Forks(ground) {
 			j.Clone = b.clone & unix.CLONE_NEWPID
+		}
+		if direct {
+			j.Code, j.Stack, j.StackSize = job.Placed.Code, job.Placed.Stack, job.Placed.Size
+			return j, nil
 		}
 		for _, h := range job.Files {
 			j.Files = append(j.Files, uintptr(h))
@@ -90,17 +105,27 @@ func (b *birth) spawnOnThread(t *threadBirth) (_ *spawned, err error) {
 	if err != nil {
 		err = errors.Join(err, s.kill())
 		s.closeFiles()
+		job.Placed.Remove() // whoever used it has ended
 		return nil, err
 	}
 	return b.born(s)
 }
 
+// mayRunHere tells whether the process may do what it has to do within our memory,
+// which saves an execve: if we are about to end anyway (a process that is killed for
+// want of memory takes all with it that share it), if nobody else is in its PID
+// namespace, and if its share of the kernel's mercy is ours.
+func (b *birth) mayRunHere(t *threadBirth) bool {
+	return b.oneShot && t.repeat == 0 && t.pidNS < 0 && t.timeNS < 0 && b.clone&unix.CLONE_NEWPID != 0 && b.oomScore == nil
+}
+
 // forThread is the groundwork as a script takes it, and the group that the process
 // is to be forked into at once: that of a new container, which nobody freezes yet,
-// and only where v1 is in use, so that the unified hierarchy has no limits.
-func (g groundwork) forThread(joinsPID bool) (ground boot.Ground, fork int) {
+// and, if a thread waits for it, only where v1 is in use, so that the unified
+// hierarchy has no limits.
+func (g groundwork) forThread(joinsPID, direct bool) (ground boot.Ground, fork int) {
 	ground = boot.Ground{Filter: g.filter, Tasks: g.door.Tasks(), Group: g.door.Unified()}
-	if joinsPID || len(ground.Tasks) == 0 {
+	if joinsPID || len(ground.Tasks) == 0 && !direct {
 		return ground, -1
 	}
 	fork, ground.Group = ground.Group, -1

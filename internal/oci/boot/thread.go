@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,6 +83,7 @@ type Thread struct {
 	// Repeat is not 0 for a process that forks whenever it is told to, see addRepeat:
 	// the time that a child has. It goes with PidNS only.
 	Repeat time.Duration
+	Direct bool // make Placed instead of Script; not with PidNS, TimeNS and Repeat
 	Warn   func(string)
 
 	// KeepMounts asks for Mounts.
@@ -92,8 +94,10 @@ type Thread struct {
 	// Console is the master side of the terminal, if one was asked for, else -1.
 	Console int
 	// Script is the number in Files of what the process has to do: the program of a
-	// bare.Executable. It reads FrameGo first.
+	// bare.Executable. It reads FrameGo when its mounts are made.
 	Script int
+	// Placed is what the process does, if it is Direct: it arranges Files by itself.
+	Placed *bare.Placed
 
 	owned []int
 }
@@ -148,6 +152,15 @@ func (t *thread) isLate(name string) bool {
 	return false
 }
 
+// Separate makes new namespaces for the calling thread, and what else it must not
+// share with others. To do it again for none of them is allowed.
+func Separate(namespaces uintptr) error {
+	if err := unix.Unshare(unix.CLONE_FS | int(namespaces)); err != nil {
+		return fmt.Errorf("create namespaces: %w", err)
+	}
+	return nil
+}
+
 // OnThread sets the container up from the calling thread, or joins it for one
 // more process, and fills in what the process needs: Files, Console and Script.
 // The thread ends up in the container's namespaces, the cgroup namespace
@@ -175,8 +188,8 @@ func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
 			t.Console, t.Mounts = -1, -1
 		}
 	}()
-	if err := unix.Unshare(unix.CLONE_FS | int(unshare)); err != nil {
-		return fmt.Errorf("create namespaces: %w", err)
+	if err := Separate(unshare); err != nil {
+		return err
 	}
 	if err := b.openProc(); err != nil {
 		return err
@@ -212,6 +225,10 @@ func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
 	if err != nil {
 		return err
 	}
+	if t.Direct {
+		t.Placed, err = program.Place()
+		return err
+	}
 	image, err := program.File()
 	if err != nil {
 		return err
@@ -223,7 +240,9 @@ func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
 // script is what the process does.
 func (b *initializer) script(g Ground) (*bare.Program, error) {
 	s, t := script{bare.New(b.sock)}, b.thread
-	s.prctl("set dumpable", unix.PR_SET_DUMPABLE, 0)
+	if !t.Direct { // whose memory is its parent's; nobody else is in its PID namespace yet
+		s.prctl("set dumpable", unix.PR_SET_DUMPABLE, 0)
+	}
 	// What the creator itself has inherited goes before anybody inside can see it.
 	foreign := s.call("close inherited descriptors", unix.SYS_CLOSE_RANGE, bare.Int(0), bare.Int(^uint32(0)), bare.Int(0))
 	place := func() error { return nil }
@@ -236,7 +255,6 @@ func (b *initializer) script(g Ground) (*bare.Program, error) {
 		if err := b.addBirth(s, g); err != nil {
 			return nil, err
 		}
-		s.await(b.sock, s.Slot())
 	}
 	s.call("start session", unix.SYS_SETSID)
 	if err := b.addLate(s); err != nil {
@@ -244,6 +262,11 @@ func (b *initializer) script(g Ground) (*bare.Program, error) {
 	}
 	if err := b.addLimits(s); err != nil {
 		return nil, err
+	}
+	if t.Repeat == 0 {
+		// Up to here the process concerns nobody but itself: the parent records it and
+		// does what is left to do meanwhile. If the parent dies, so does the process.
+		s.await(b.sock, s.Slot())
 	}
 	if t.Listener >= 0 {
 		number, err := t.lend(t.Listener)
@@ -260,8 +283,34 @@ func (b *initializer) script(g Ground) (*bare.Program, error) {
 	if err := b.addFinal(s); err != nil {
 		return nil, err
 	}
+	if t.Direct {
+		foreign.Set(0, bare.Int(len(t.Files)))
+		return s.Program, b.addArrival(s)
+	}
 	foreign.Set(0, bare.Int(len(t.Files)+1)) // the script's own file is the last
 	return s.Program, place()
+}
+
+// addArrival adds what comes first where no execve does it: the descriptors get
+// their numbers, and signals their mask.
+func (b *initializer) addArrival(s script) error {
+	var mask unix.Sigset_t
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, nil, &mask); err != nil {
+		return fmt.Errorf("read signal mask: %w", err)
+	}
+	files := b.thread.Files
+	high := slices.Max(files) + 1
+	s.Begin(func() {
+		for i, h := range files { // first out of the way of the final numbers
+			s.call("arrange descriptors", unix.SYS_DUP3, bare.Int(h), bare.Int(high+i), bare.Int(0))
+		}
+		for i := range files {
+			s.call("arrange descriptors", unix.SYS_DUP3, bare.Int(high+i), bare.Int(i), bare.Int(0))
+		}
+		const sizeofSigset = 8
+		s.call("set signal mask", unix.SYS_RT_SIGPROCMASK, bare.Int(unix.SIG_SETMASK), s.Words(mask.Val[0]), bare.Int(0), bare.Int(sizeofSigset))
+	})
+	return nil
 }
 
 // Forks tells whether the process forks and ends, so that its child is what
