@@ -22,7 +22,8 @@ type Options struct {
 	Rootless *bool
 	Log      *slog.Logger
 	// OneShot is for a process that ends after one operation: it seals the
-	// runtime's program by a read-only mount instead of copying it to memory.
+	// runtime's program by a read-only mount instead of copying it to memory, and
+	// there is room for one container that it makes (see bare.Placed).
 	OneShot bool
 	// Resctrl is where the resctrl filesystem is mounted, for linux.intelRdt; empty:
 	// it is looked for.
