@@ -223,7 +223,7 @@ func (a *assembly) commit(ctx context.Context, i int, st *staged, parallel bool)
 		if err != nil {
 			return err
 		}
-		if err := inherit(st.dir, st.implied, below); err != nil {
+		if err := inherit(ctx, st.dir, st.implied, below); err != nil {
 			return err
 		}
 	}
