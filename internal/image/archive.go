@@ -21,7 +21,7 @@ import (
 // Bounds of reading an archive.
 const (
 	maxInline  = 1 << 20  // bytes of a file that stays in memory until it is needed
-	maxInlined = 64 << 20 // bytes of all of them
+	maxInlined = 64 << 20 // bytes of all of them, and of all names
 	maxFiles   = 100_000
 )
 
@@ -39,7 +39,8 @@ type archive struct {
 	op      *operation
 	files   map[string]archiveFile
 	links   map[string]string
-	inlined int
+	inlined int // bytes of contents in memory
+	named   int // bytes of names
 }
 
 // readArchive takes in a tar stream.
@@ -73,6 +74,12 @@ func inside(name string) (string, error) {
 }
 
 func (a *archive) take(ctx context.Context, h *tar.Header, r io.Reader) error {
+	if err := checkNames(h); err != nil {
+		return err
+	}
+	if a.named += len(h.Name) + len(h.Linkname); a.named > maxInlined {
+		return errs.New(errs.InvalidArgument, "invalid archive: names of more than %d bytes", maxInlined)
+	}
 	name, err := inside(h.Name)
 	if err != nil {
 		return err
@@ -108,7 +115,7 @@ func promised(name string) digest.Digest {
 
 func (a *archive) file(ctx context.Context, name string, size int64, r io.Reader) (archiveFile, error) {
 	want := promised(name)
-	if size <= maxInline && a.inlined+int(size) <= maxInlined {
+	if size <= maxInline && a.inlined+a.named+int(size) <= maxInlined {
 		data := make([]byte, size)
 		if _, err := io.ReadFull(r, data); err != nil {
 			return archiveFile{}, unexpected(err)

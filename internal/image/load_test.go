@@ -243,6 +243,37 @@ func TestLoadRefusals(t *testing.T) {
 	}
 }
 
+// Names are kept in memory: they are bounded one by one and together.
+func TestLoadBoundsNames(t *testing.T) {
+	s := openService(t, Options{})
+	long := strings.Repeat("n", 1_000_000)
+	for _, c := range []struct {
+		name, text string
+		data       []byte
+	}{
+		{"name", "name of 1000000 bytes in archive is too long", tarOf(t, fileEntry(long, ""))},
+		{"link", "name of 4096 bytes in archive is too long", tarOf(t, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: long[:4096]})},
+	} {
+		err := s.Load(t.Context(), bytes.NewReader(c.data), nil, true, &recorder{})
+		if !errs.Is(err, errs.InvalidArgument) || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %.200v", c.name, err)
+		}
+	}
+	wantEmpty(t, s)
+	a := &archive{s: s, files: map[string]archiveFile{}, links: map[string]string{}}
+	h := &tar.Header{Name: long[:2000], Linkname: long[:2000], Typeflag: tar.TypeSymlink}
+	for n := 0; ; n++ {
+		err := a.take(t.Context(), h, nil)
+		if err == nil && n <= maxInlined/4000 {
+			continue
+		}
+		if !errs.Is(err, errs.InvalidArgument) || !strings.Contains(err.Error(), "invalid archive: names of more than 67108864 bytes") {
+			t.Errorf("name %d: %v", n, err)
+		}
+		return
+	}
+}
+
 // smallDisk mounts a tmpfs of n bytes.
 func smallDisk(t testing.TB, n int) string {
 	t.Helper()
