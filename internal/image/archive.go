@@ -50,7 +50,7 @@ func (s *Service) readArchive(ctx context.Context, op *operation, r io.Reader) (
 	for n := 0; ; n++ {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
-			return a, nil
+			return a, a.checkLinks()
 		}
 		if err != nil {
 			return nil, errs.New(errs.InvalidArgument, "read image archive: %w", err)
@@ -128,15 +128,42 @@ func (a *archive) file(ctx context.Context, name string, size int64, r io.Reader
 		return f, mismatch(want, f.desc.Digest)
 	}
 	if want != "" {
-		if held, err := a.op.hold(ctx, want); err != nil || held {
-			f := archiveFile{desc: ocispec.Descriptor{Digest: want, Size: size}}
-			if err == nil {
-				f.head, err = a.s.blobHead(ctx, f.desc)
-			}
-			return f, err
+		held, err := a.op.hold(ctx, want)
+		if err != nil {
+			return archiveFile{}, err
+		}
+		if held {
+			return a.held(ctx, want, size)
 		}
 	}
 	return a.store(ctx, want, size, r)
+}
+
+// held gives a file that the store has already. It is the store's content that
+// is used, the archive's is not even read.
+func (a *archive) held(ctx context.Context, d digest.Digest, size int64) (archiveFile, error) {
+	info, err := a.s.Content.Info(ctx, d)
+	if err != nil {
+		return archiveFile{}, err
+	}
+	if info.Size != size {
+		return archiveFile{}, errs.New(errs.InvalidArgument, "invalid archive: blob of %d bytes has %d", info.Size, size)
+	}
+	f := archiveFile{desc: ocispec.Descriptor{Digest: d, Size: size}}
+	f.head, err = a.s.blobHead(ctx, f.desc)
+	return f, err
+}
+
+// checkLinks refuses an archive with a blob that is a link to a file of another
+// digest. From here on a blob is what its name says.
+func (a *archive) checkLinks() error {
+	for name := range a.links {
+		want := promised(name)
+		if f, ok := a.find(name); ok && want != "" && f.desc.Digest != want {
+			return fmt.Errorf("load %s: %w", name, mismatch(want, f.desc.Digest))
+		}
+	}
+	return nil
 }
 
 // unexpected gives an early end of the archive its kind.
@@ -233,7 +260,8 @@ func (a *archive) find(name string) (archiveFile, bool) {
 	return archiveFile{}, false
 }
 
-// blob finds a file of an OCI layout by its digest.
+// blob finds a file of an OCI layout by its digest, which is that of its
+// content: take and checkLinks have seen to that.
 func (a *archive) blob(d digest.Digest) (archiveFile, bool) {
 	if d.Validate() != nil {
 		return archiveFile{}, false

@@ -11,14 +11,21 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/gantry-run/gantry/internal/errs"
 )
 
 // ingestPrefix starts the names of downloads; the digest follows, so that any
 // later pull of the blob goes on where an earlier one stopped.
 const ingestPrefix = "layer-"
 
-// putBlob stores a small blob for the operation, with labels.
+// putBlob stores a small blob for the operation, with labels. The labels follow
+// from the content and decide what a collection keeps, so that content of
+// another digest is refused even if the blob is there.
 func (s *Service) putBlob(ctx context.Context, op *operation, desc ocispec.Descriptor, data []byte, labels map[string]string) error {
+	if got := desc.Digest.Algorithm().FromBytes(data); got != desc.Digest {
+		return errs.New(errs.InvalidArgument, "store blob %s: the digest of its content is %s", desc.Digest, got)
+	}
 	ctx = op.leased(ctx)
 	ref := s.unique("blob")
 	w, err := content.OpenWriter(ctx, s.Content, content.WithRef(ref), content.WithDescriptor(desc))

@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/engine"
@@ -240,6 +242,65 @@ func TestLoadRefusals(t *testing.T) {
 				t.Errorf("a file was written outside: %v", err)
 			}
 		})
+	}
+}
+
+// A blob of an archive that is a link to another file is that file's content
+// under a foreign digest: what the store knows of the digest must not change.
+func TestLoadForeignBlobs(t *testing.T) {
+	s := openService(t, Options{})
+	real, foreign := layered(t, testimage.OCI), bigImage(t, 1000)
+	loadImage(t, s, real, "real:1")
+	blob := func(d digest.Digest) string { return "blobs/sha256/" + d.Encoded() }
+	d := real.Descriptor()
+	index, err := json.Marshal(ocispec.Index{Manifests: []ocispec.Descriptor{d}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []tar.Header{
+		fileEntry(blob(foreign.Descriptor().Digest), string(foreign.Manifest)), fileEntry(blob(mustDigest(foreign.ID())), string(foreign.Config)),
+		fileEntry(blob(foreign.Layers[0].Digest), string(foreign.Layers[0].Blob)), fileEntry("index.json", string(index)),
+	}
+	for name, link := range map[string][]tar.Header{
+		"hard link": {{Name: blob(d.Digest), Typeflag: tar.TypeLink, Linkname: blob(foreign.Descriptor().Digest)}},
+		"symlink":   {{Name: blob(d.Digest), Typeflag: tar.TypeSymlink, Linkname: foreign.Descriptor().Digest.Encoded()}},
+		"two links": {
+			{Name: blob(d.Digest), Typeflag: tar.TypeLink, Linkname: "x"},
+			{Name: "x", Typeflag: tar.TypeLink, Linkname: blob(foreign.Descriptor().Digest)},
+		},
+	} {
+		err := s.Load(t.Context(), bytes.NewReader(tarOf(t, append(slices.Clone(files), link...)...)), nil, true, &recorder{})
+		if !errs.Is(err, errs.InvalidArgument) || !strings.Contains(err.Error(), "invalid archive: digest is "+foreign.Descriptor().Digest.String()) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	op, err := s.begin(scoped(t.Context()), loading)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.putBlob(scoped(t.Context()), op, d, foreign.Manifest, map[string]string{"containerd.io/gc.ref.content.l.0": foreign.ID()})
+	if !errs.Is(err, errs.InvalidArgument) {
+		t.Errorf("content of another digest: %v", err)
+	}
+	op.abandon() // collects
+	info, err := s.Content.Info(scoped(t.Context()), d.Digest)
+	if err != nil || info.Labels["containerd.io/gc.ref.content.l.0"] != real.Layers[0].Digest.String() {
+		t.Errorf("the labels of the manifest are %v, err %v", info.Labels, err)
+	}
+	if err := s.Save(t.Context(), []string{"real:1"}, nil, io.Discard); err != nil {
+		t.Errorf("the image is no longer whole: %v", err)
+	}
+}
+
+// What the store has is taken from there, if it can be what the archive means.
+func TestLoadPresentBlobOfAnotherSize(t *testing.T) {
+	s := openService(t, Options{})
+	img := bigImage(t, 3<<20)
+	loadImage(t, s, img, "x:1")
+	name := "blobs/sha256/" + img.Layers[0].Digest.Encoded()
+	err := s.Load(t.Context(), bytes.NewReader(tarOf(t, fileEntry(name, strings.Repeat("x", 2<<20)))), nil, true, &recorder{})
+	if !errs.Is(err, errs.InvalidArgument) || !strings.Contains(err.Error(), "has 2097152") {
+		t.Errorf("error %v", err)
 	}
 }
 
