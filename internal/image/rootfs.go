@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/containerd/containerd/v2/core/leases"
 	continuity "github.com/containerd/continuity/fs"
@@ -27,6 +29,10 @@ import (
 // what it stands on. They are on the path of every container start, so the
 // databases have no part in them: making one is a handful of system calls.
 //
+// "base" is a symbolic link whose target is the text. File systems write that
+// with the directory's other metadata: after a power loss the directory has it
+// or is not there, without anything to wait for.
+//
 // What they stand on is held by one lease. A chain of layers enters it, in a
 // durable transaction, before the first directory that needs it appears, and
 // leaves it in a collection when the last one is gone. After a crash the
@@ -34,6 +40,7 @@ import (
 type rootfsStore struct {
 	root  string
 	store *store
+	log   *slog.Logger
 	lease leases.Lease
 	kick  chan struct{} // there is something to sweep
 	done  chan struct{} // closed by close
@@ -54,8 +61,9 @@ type base struct {
 
 // writable is a container's layer.
 type writable struct {
-	base  base
-	lower []string // directories, topmost first
+	base    base
+	lower   []string // directories, topmost first
+	damaged error    // why the base is not known
 }
 
 // holding counts the writable layers on a base; rootfsStore.mu guards it.
@@ -73,9 +81,9 @@ const (
 
 // openRootfs reads which writable layers exist and makes the lease hold what
 // they stand on.
-func openRootfs(ctx context.Context, root string, st *store) (*rootfsStore, error) {
+func openRootfs(ctx context.Context, root string, st *store, log *slog.Logger) (*rootfsStore, error) {
 	r := &rootfsStore{
-		root: root, store: st, kick: make(chan struct{}, 1), done: make(chan struct{}),
+		root: root, store: st, log: log, kick: make(chan struct{}, 1), done: make(chan struct{}),
 		entries: map[string]*writable{}, bases: map[base]*holding{},
 	}
 	if err := os.MkdirAll(filepath.Join(root, trashDir), 0o700); err != nil {
@@ -103,19 +111,9 @@ func (r *rootfsStore) load(ctx context.Context) error {
 		return fmt.Errorf("read rootfs store: %w", err)
 	}
 	for _, d := range names {
-		if strings.HasPrefix(d.Name(), ".") {
-			continue
+		if !strings.HasPrefix(d.Name(), ".") && d.IsDir() {
+			r.loadOne(d.Name())
 		}
-		b, err := r.readBase(d.Name())
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // a directory that somebody else put here
-		}
-		if err != nil {
-			return err
-		}
-		h := r.holding(b)
-		h.users++
-		r.entries[d.Name()] = &writable{base: b}
 	}
 	held, err := r.store.Leases.ListResources(ctx, r.lease)
 	if err != nil {
@@ -138,7 +136,28 @@ func (r *rootfsStore) load(ctx context.Context) error {
 		}
 		h.leased = true
 	}
+	for _, w := range r.entries {
+		if w.damaged != nil {
+			return nil // any of them may be what it stands on
+		}
+	}
 	return r.dropStray(ctx, held)
+}
+
+// loadOne takes in one writable layer. One that is damaged is kept, with what
+// its container wrote, and is of no use to anybody but who repairs it by hand;
+// all others must not suffer from it.
+func (r *rootfsStore) loadOne(key string) {
+	b, err := r.readBase(key)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // a directory that somebody else put here
+	case err != nil:
+		r.log.Warn("the root file system of a container is damaged", "container", key, "err", err)
+		r.entries[key] = &writable{damaged: err}
+	default:
+		r.holding(b).users++
+		r.entries[key] = &writable{base: b}
+	}
 }
 
 // dropStray removes from the lease what no directory needs: a crash came
@@ -166,12 +185,23 @@ func (r *rootfsStore) dropStray(ctx context.Context, held []leases.Resource) err
 
 func (r *rootfsStore) readBase(key string) (base, error) {
 	var b base
-	data, err := os.ReadFile(filepath.Join(r.root, key, "base"))
+	at := filepath.Join(r.root, key, "base")
+	text, err := os.Readlink(at)
+	if errors.Is(err, syscall.EINVAL) { // a file, as it once was
+		var data []byte
+		data, err = os.ReadFile(at)
+		text = string(data)
+	}
 	if err != nil {
 		return b, fmt.Errorf("read base of rootfs %s: %w", key, err)
 	}
-	if err := json.Unmarshal(data, &b); err != nil {
+	if err := json.Unmarshal([]byte(text), &b); err != nil {
 		return b, fmt.Errorf("decode base of rootfs %s: %w", key, err)
+	}
+	for _, d := range []digest.Digest{b.Chain, b.Manifest} {
+		if err := d.Validate(); d != "" && err != nil {
+			return b, fmt.Errorf("decode base of rootfs %s: %w", key, err)
+		}
 	}
 	return b, nil
 }
@@ -320,7 +350,7 @@ func (r *rootfsStore) prepare(key string, b base, lower []string) error {
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		return fmt.Errorf("create rootfs %s: %w", key, err)
 	}
-	err = r.fill(tmp, data, lower)
+	err = r.fill(tmp, string(data), lower)
 	if err == nil {
 		err = os.Rename(tmp, filepath.Join(r.root, key))
 	}
@@ -336,7 +366,7 @@ func (r *rootfsStore) prepare(key string, b base, lower []string) error {
 	return nil
 }
 
-func (r *rootfsStore) fill(dir string, base []byte, lower []string) error {
+func (r *rootfsStore) fill(dir, base string, lower []string) error {
 	upper := filepath.Join(dir, "fs")
 	if err := os.Mkdir(upper, 0o755); err != nil {
 		return err
@@ -353,7 +383,7 @@ func (r *rootfsStore) fill(dir string, base []byte, lower []string) error {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(dir, "base"), base, 0o600)
+	return os.Symlink(base, filepath.Join(dir, "base"))
 }
 
 // mounts gives what makes the root file system of a writable layer.
@@ -380,7 +410,9 @@ func (r *rootfsStore) discard(key string) error {
 	r.mu.Lock()
 	if w := r.entries[key]; w != nil {
 		delete(r.entries, key)
-		r.bases[w.base].users--
+		if w.damaged == nil {
+			r.bases[w.base].users--
+		}
 	}
 	r.mu.Unlock()
 	r.sweepSoon()

@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -76,6 +77,8 @@ func (s *Service) RootfsMounts(ctx context.Context, key string) ([]engine.Rootfs
 	return s.rootfs.mounts(key, w.lower), nil
 }
 
+var errDamaged = errors.New("the container's root file system is damaged, the layers below it are not known")
+
 // writable gives a layer with its lower directories, which are looked up once
 // for layers of an earlier process.
 func (s *Service) writable(ctx context.Context, key string) (writable, error) {
@@ -85,6 +88,10 @@ func (s *Service) writable(ctx context.Context, key string) (writable, error) {
 	if w == nil {
 		r.mu.Unlock()
 		return writable{}, errs.New(errs.NotFound, "rootfs %s does not exist", key)
+	}
+	if w.damaged != nil {
+		r.mu.Unlock()
+		return writable{}, errs.New(errs.Internal, "%w; what the container wrote is in %s: %w", errDamaged, filepath.Join(r.root, key, "fs"), w.damaged)
 	}
 	found, h := *w, r.bases[w.base]
 	r.mu.Unlock()
@@ -127,7 +134,7 @@ func (s *Service) RootfsKeys(context.Context) ([]string, error) {
 func (s *Service) RootfsUsage(ctx context.Context, key string) (rw, total int64, err error) {
 	ctx = scoped(ctx)
 	w, err := s.writable(ctx, key)
-	if err != nil {
+	if err != nil && !errors.Is(err, errDamaged) { // a damaged one has a size, too, without layers
 		return 0, 0, err
 	}
 	du, err := continuity.DiskUsage(ctx, filepath.Join(s.rootfs.root, key, "fs"))

@@ -3,6 +3,7 @@ package image
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -73,6 +74,121 @@ func TestRootfsLifecycle(t *testing.T) {
 				return err == nil && len(names) == 0
 			})
 		})
+	}
+}
+
+// What a power loss or a broken disk leaves of one container's root is no
+// reason not to start: the others work, and its own files stay.
+func TestDamagedRootfs(t *testing.T) {
+	root := t.TempDir()
+	s := openService(t, Options{Root: root})
+	loadImage(t, s, layered(t, testimage.OCI), "x:1")
+	img, err := s.Resolve(t.Context(), "x:1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage := map[string]func(at string) error{
+		"empty":    func(at string) error { return os.WriteFile(at, nil, 0o600) },
+		"zeros":    func(at string) error { return os.WriteFile(at, make([]byte, 190), 0o600) },
+		"digest":   func(at string) error { return os.Symlink(`{"chain":"sha256:0"}`, at) },
+		"link":     func(at string) error { return os.Symlink("{", at) },
+		"no file":  func(at string) error { return os.Mkdir(at, 0o700) },
+		"old file": func(at string) error { return os.WriteFile(at, fmt.Appendf(nil, `{"chain":%q}`, img.ChainID), 0o600) },
+	}
+	for key, fn := range damage {
+		if err := s.PrepareRootfs(t.Context(), key, img); err != nil {
+			t.Fatal(err)
+		}
+		base := filepath.Join(root, "rootfs", key, "base")
+		if err := errors.Join(os.Remove(base), fn(base), os.WriteFile(filepath.Join(root, "rootfs", key, "fs/mine"), []byte("x"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prepare(t, s, "good", "x:1")
+	if err := os.WriteFile(filepath.Join(root, "rootfs", "stray"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	closeService(s)
+
+	s = openService(t, Options{Root: root})
+	if keys := s.leftKeys(t); len(keys) != len(damage)+1 {
+		t.Errorf("keys %q", keys)
+	}
+	mountRootfs(t, s, "good")
+	if got := readFile(t, mountRootfs(t, s, "old file")+"/layers/changed"); got != "top\n" {
+		t.Errorf("content %q", got)
+	}
+	delete(damage, "old file")
+	for key := range damage {
+		_, err := s.RootfsMounts(t.Context(), key)
+		if !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), filepath.Join(root, "rootfs", key, "fs")) {
+			t.Errorf("%s: mounts: %v", key, err)
+		}
+		if _, err := s.Commit(t.Context(), engine.ImageCommit{Key: key}); !errors.Is(err, errDamaged) {
+			t.Errorf("%s: commit: %v", key, err)
+		}
+		if rw, total, err := s.RootfsUsage(t.Context(), key); err != nil || rw == 0 || total != rw {
+			t.Errorf("%s: usage %d of %d, %v", key, rw, total, err)
+		}
+		if got := readFile(t, filepath.Join(root, "rootfs", key, "fs/mine")); got != "x" {
+			t.Errorf("%s: the container's file has %q", key, got)
+		}
+		if err := errors.Join(s.collect(t.Context()), s.RemoveRootfs(t.Context(), key)); err != nil {
+			t.Errorf("%s: remove: %v", key, err)
+		}
+		if _, err := os.Lstat(filepath.Join(root, "rootfs", key)); !os.IsNotExist(err) {
+			t.Errorf("%s: is not removed: %v", key, err)
+		}
+	}
+}
+
+// The layers below a damaged rootfs stay: somebody may repair it.
+func TestDamagedRootfsKeepsLayers(t *testing.T) {
+	root := t.TempDir()
+	s := openService(t, Options{Root: root})
+	loadImage(t, s, layered(t, testimage.OCI), "x:1")
+	prepare(t, s, "c", "x:1")
+	chain := s.rootfs.entries["c"].base.Chain
+	if _, err := s.Remove(t.Context(), "x:1", engine.ImageRemove{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	at := filepath.Join(root, "rootfs/c/base")
+	text, err := os.Readlink(at)
+	if err := errors.Join(err, os.Remove(at), os.WriteFile(at, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	closeService(s)
+	s = openService(t, Options{Root: root})
+	if err := s.collect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.layerDirs(scoped(t.Context()), chain); err != nil {
+		t.Errorf("the layers: %v", err)
+	}
+	closeService(s)
+	if err := errors.Join(os.Remove(at), os.Symlink(text, at)); err != nil {
+		t.Fatal(err)
+	}
+	s = openService(t, Options{Root: root})
+	if got := readFile(t, mountRootfs(t, s, "c")+"/layers/changed"); got != "top\n" {
+		t.Errorf("content %q", got)
+	}
+}
+
+// What a rootfs stands on is part of its directory's metadata, not the content
+// of a file, which a file system may write long after the directory.
+func TestBaseIsMetadata(t *testing.T) {
+	s := openService(t, Options{})
+	loadImage(t, s, layered(t, testimage.OCI), "x:1")
+	prepare(t, s, "c", "x:1")
+	err := filepath.WalkDir(filepath.Join(s.rootfs.root, "c"), func(p string, d os.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			t.Errorf("%s is a file", p)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -93,7 +93,7 @@ func New(ctx context.Context, o Options) (*Service, error) {
 		unpacks:   semaphore.NewWeighted(int64(max(2, runtime.GOMAXPROCS(0)))),
 	}
 	s.ctx, s.cancel = context.WithCancel(scoped(context.Background()))
-	s.rootfs, err = openRootfs(s.ctx, filepath.Join(o.Root, "rootfs"), st)
+	s.rootfs, err = openRootfs(s.ctx, filepath.Join(o.Root, "rootfs"), st, o.Log)
 	if err == nil {
 		err = s.refresh(s.ctx)
 	}
