@@ -49,7 +49,7 @@ var edges = map[string]string{
 	"container":   "archive atomicfile cleanup engine errs linux/cgroup linux/mount linux/ns logship logstream seccompprofile supervisor/wire",
 	"archive":     "compression errs linux/fd linux/mount",
 	"compression": "errs",
-	"image":       "cleanup compression engine errs registry",
+	"image":       "archive cleanup compression engine errs linux/fd linux/mount registry",
 	"registry":    "errs",
 	"network":     "atomicfile cleanup engine errs linux",
 	"volume":      "atomicfile cleanup engine errs linux/mount",

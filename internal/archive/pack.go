@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/mount"
 )
@@ -78,19 +79,35 @@ func (p *packing) entry(h int, st *unix.Stat_t, at, name string) error {
 	if err := p.ctx.Err(); err != nil {
 		return err
 	}
-	head := &tar.Header{
-		Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid),
-		ModTime: time.Unix(st.Mtim.Unix()).Truncate(time.Second), Format: tar.FormatPAX,
-	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		head.Typeflag, head.Name = tar.TypeDir, strings.TrimSuffix(name, "/")+"/"
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		if name != "" {
-			if err := p.header(h, head); err != nil {
+			if err := p.tar.WriteHeader(dirHead(h, st, name)); err != nil {
 				return err
 			}
 		}
 		return p.children(h, at, name)
+	}
+	return p.leaf(h, st, name)
+}
+
+func newHead(st *unix.Stat_t, name string) *tar.Header {
+	return &tar.Header{
+		Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid),
+		ModTime: time.Unix(st.Mtim.Unix()).Truncate(time.Second), Format: tar.FormatPAX,
+	}
+}
+
+func dirHead(h int, st *unix.Stat_t, name string) *tar.Header {
+	head := newHead(st, strings.TrimSuffix(name, "/")+"/")
+	head.Typeflag = tar.TypeDir
+	addCapability(h, head)
+	return head
+}
+
+// leaf writes what is no directory.
+func (p *packing) leaf(h int, st *unix.Stat_t, name string) error {
+	head := newHead(st, name)
+	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		return p.file(h, st, head)
 	case unix.S_IFLNK:
@@ -129,7 +146,8 @@ func (p *packing) file(h int, st *unix.Stat_t, head *tar.Header) error {
 		return fmt.Errorf("open %s: %w", head.Name, err)
 	}
 	defer f.Close() //nolint:errcheck // read only
-	if err := p.header(h, head); err != nil {
+	addCapability(h, head)
+	if err := p.tar.WriteHeader(head); err != nil {
 		return err
 	}
 	// The file may change meanwhile: the header's size holds, as tar(1) does it.
@@ -155,14 +173,20 @@ func reopen(h int) (*os.File, error) {
 // capabilityXattr is the one extended attribute that Docker's archives carry.
 const capabilityXattr = "security.capability"
 
-// header writes the header of a file or directory with its file capabilities.
-func (p *packing) header(h int, head *tar.Header) error {
+// addCapability adds the file capabilities of a file or directory.
+func addCapability(h int, head *tar.Header) {
+	if c := capability(h); c != "" {
+		head.PAXRecords = map[string]string{paxXattr + capabilityXattr: c}
+	}
+}
+
+func capability(h int) string {
 	buf := make([]byte, 64) // struct vfs_ns_cap_data has 24 bytes
 	n, err := unix.Getxattr("/proc/self/fd/"+strconv.Itoa(h), capabilityXattr, buf)
-	if err == nil {
-		head.PAXRecords = map[string]string{paxXattr + capabilityXattr: string(buf[:n])}
+	if err != nil {
+		return ""
 	}
-	return p.tar.WriteHeader(head)
+	return string(buf[:n])
 }
 
 // paxXattr is what tar implementations put before an extended attribute's name.
@@ -172,16 +196,10 @@ func (p *packing) children(h int, at, name string) error {
 	if p.isForeign(h, at) {
 		return nil
 	}
-	dir, err := unix.Openat(h, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	names, err := readNames(h, at)
 	if err != nil {
-		return fmt.Errorf("open %s: %w", at, err)
+		return err
 	}
-	f := os.NewFile(uintptr(dir), at)
-	names, err := f.Readdirnames(-1)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("list %s: %w", at, err)
-	}
-	slices.Sort(names)
 	for _, n := range names {
 		if err := p.child(h, n, path.Join(at, n), below(name, n)); err != nil {
 			return err
@@ -190,20 +208,53 @@ func (p *packing) children(h int, at, name string) error {
 	return nil
 }
 
-func (p *packing) child(dir int, base, at, name string) error {
-	h, err := unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+// readNames gives the sorted names in the directory behind a handle.
+func readNames(h int, at string) ([]string, error) {
+	dir, err := unix.Openat(h, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
-		return nil // it has been removed meanwhile
+		return nil, nil // it has been removed meanwhile
 	}
 	if err != nil {
-		return fmt.Errorf("open %s: %w", at, err)
+		return nil, fmt.Errorf("open %s: %w", at, err)
+	}
+	f := os.NewFile(uintptr(dir), at)
+	names, err := f.Readdirnames(-1)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("list %s: %w", at, err)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func (p *packing) child(dir int, base, at, name string) error {
+	h, st, err := openChild(dir, base, at)
+	if err != nil || h < 0 {
+		return err
 	}
 	defer fd.Close(h)
+	return p.entry(h, st, at, name)
+}
+
+// openChild opens an entry of a directory with O_PATH; -1 if it has been removed
+// meanwhile. Every directory on the way to it is open too, so that the way must
+// not be longer than any program could name.
+func openChild(dir int, base, at string) (int, *unix.Stat_t, error) {
+	if len(at) >= unix.PathMax {
+		return -1, nil, errs.New(errs.InvalidArgument, "path of %d bytes in container is too long", len(at))
+	}
+	h, err := unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return -1, nil, nil
+	}
+	if err != nil {
+		return -1, nil, fmt.Errorf("open %s: %w", at, err)
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(h, &st); err != nil {
-		return fmt.Errorf("look at %s: %w", at, err)
+		fd.Close(h)
+		return -1, nil, fmt.Errorf("look at %s: %w", at, err)
 	}
-	return p.entry(h, &st, at, name)
+	return h, &st, nil
 }
 
 // isForeign tells whether a directory is one of Skip and a mount.

@@ -6,20 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
-	tararchive "github.com/containerd/containerd/v2/pkg/archive"
-	continuity "github.com/containerd/continuity/fs"
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/klauspost/compress/gzip"
@@ -30,9 +24,12 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
+	packer "github.com/gantry-run/gantry/internal/archive"
 	"github.com/gantry-run/gantry/internal/compression"
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/mount"
 )
 
 // Commit makes an image of a container's writable layer and what it stands on.
@@ -279,61 +276,31 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 }
 
 // diff writes what a writable layer changes as an OCI layer. skip are paths of
-// the engine's own. It tells whether there is anything.
+// the engine's own. It tells whether there is anything. The container may run
+// meanwhile.
 func (r *rootfsStore) diff(ctx context.Context, key string, w writable, skip map[string]bool, out io.Writer) (bool, error) {
-	top := filepath.Join(r.root, key, "fs")
-	cw := tararchive.NewChangeWriter(out, top)
-	found := false
-	change := func(k continuity.ChangeKind, p string, info os.FileInfo, err error) error {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if errors.Is(err, fs.ErrNotExist) || err == nil && skip[p] {
-			return nil
-		}
-		found = found || err == nil && k != continuity.ChangeKindUnmodified
-		return cw.HandleChange(k, p, info, err)
+	top, err := openDir(filepath.Join(r.root, key, "fs"))
+	if err != nil {
+		return false, err
 	}
-	var err error
-	switch {
-	case r.store.Driver != driverOverlay && len(w.lower) > 0:
-		err = continuity.Changes(ctx, w.lower[0], top, change)
-	default:
-		err = walkUpper(top, change)
-	}
-	return found, errors.Join(err, cw.Close())
-}
-
-// walkUpper reports everything in an overlay's upper directory. Directories that
-// are there only for what is in them are reported too: they say nothing new. What
-// overlayfs marks as deleted or as hiding all below becomes a deletion, the latter
-// of a name that makes it an opaque whiteout in the OCI's notation.
-func walkUpper(top string, change continuity.ChangeFunc) error {
-	return filepath.WalkDir(top, func(file string, e fs.DirEntry, err error) error {
-		p := "/" + strings.TrimPrefix(strings.TrimPrefix(file, top), "/")
-		if p == "/" {
-			return err
-		}
-		var info fs.FileInfo
-		if err == nil {
-			info, err = e.Info()
-		}
+	defer fd.Close(top)
+	l := packer.Layer{Root: mount.RootAt(top), Leave: skip}
+	if r.store.Driver != driverOverlay && len(w.lower) > 0 {
+		lower, err := openDir(w.lower[0])
 		if err != nil {
-			return change(continuity.ChangeKindModify, p, nil, err)
+			return false, err
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && info.Mode()&fs.ModeCharDevice != 0 && st.Rdev == 0 {
-			return change(continuity.ChangeKindDelete, p, nil, nil)
-		}
-		if err := change(continuity.ChangeKindModify, p, info, nil); err != nil {
-			return err
-		}
-		var v [1]byte
-		if n, err := unix.Lgetxattr(file, "trusted.overlay.opaque", v[:]); info.IsDir() && err == nil && n == 1 && v[0] == 'y' {
-			return change(continuity.ChangeKindDelete, path.Join(p, opaqueName), nil, nil)
-		}
-		return nil
-	})
+		defer fd.Close(lower)
+		below := mount.RootAt(lower)
+		l.Below = &below
+	}
+	return l.Pack(ctx, out)
 }
 
-// opaqueName with the whiteout's prefix before it is .wh..wh..opq.
-const opaqueName = ".wh..opq"
+func openDir(path string) (int, error) {
+	h, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", path, err)
+	}
+	return h, nil
+}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -144,6 +145,52 @@ func TestCommitWithoutChanges(t *testing.T) {
 	after, err := s.Inspect(t.Context(), id)
 	if err != nil || !slices.Equal(after.RootFS.Layers, before.RootFS.Layers) || after.ID == before.ID {
 		t.Errorf("%+v became %+v, %v", before.RootFS, after.RootFS, err)
+	}
+}
+
+// swapper calls swap once data comes.
+type swapper struct {
+	bytes.Buffer
+	swap func() error
+	err  error
+}
+
+func (s *swapper) Write(p []byte) (int, error) {
+	if s.swap != nil {
+		s.err, s.swap = s.swap(), nil
+	}
+	return s.Buffer.Write(p)
+}
+
+// A container that runs while it is committed cannot bring in files of the host.
+func TestCommitStaysInside(t *testing.T) {
+	outside := t.TempDir()
+	if err := os.WriteFile(outside+"/secret", []byte("secret"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, driver := range []string{driverOverlay, driverNative} {
+		s := openService(t, Options{Driver: driver})
+		loadImage(t, s, layered(t, testimage.OCI), "x:1")
+		at := prepare(t, s, "c", "x:1")
+		for _, err := range []error{
+			os.WriteFile(at+"/a", make([]byte, 1<<20), 0o644), os.Mkdir(at+"/d", 0o755), os.WriteFile(at+"/d/secret", nil, 0o644),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		w, err := s.writable(scoped(t.Context()), "c")
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := &swapper{swap: func() error { return errors.Join(os.RemoveAll(at+"/d"), os.Symlink(outside, at+"/d")) }}
+		if _, err := s.rootfs.diff(scoped(t.Context()), "c", w, nil, out); err != nil || out.err != nil {
+			t.Fatalf("%v, %v", err, out.err)
+		}
+		names := tarNames(t, out.Bytes())
+		if !slices.Contains(names, "d") || slices.Contains(names, "d/secret") {
+			t.Errorf("%s: packed %q", driver, names)
+		}
 	}
 }
 
