@@ -101,15 +101,7 @@ func (d *download) once(ctx context.Context) (retry bool, err error) {
 		err = d.copy(ctx, w, offset)
 	}
 	if err != nil {
-		wrong := errors.Is(err, syscall.ENOSPC) || errdefs.IsFailedPrecondition(err)
-		if wrong {
-			_ = w.Truncate(0) // frees the space even if the database is stuck
-		}
-		err = errors.Join(err, w.Close())
-		if wrong {
-			err = errors.Join(err, d.s.abort(ctx, ref))
-		}
-		return registry.Transient(err), err
+		return d.broken(ctx, w, offset, err)
 	}
 	d.progress.message("Verifying Checksum")
 	err = w.Commit(d.op.leased(ctx), d.desc.Size, d.desc.Digest, content.WithLabels(d.labels))
@@ -121,6 +113,25 @@ func (d *download) once(ctx context.Context) (retry bool, err error) {
 		return offset > 0, err // what was kept may have been wrong: once more from the start
 	}
 	return false, err
+}
+
+// broken ends an attempt that did not get all of the blob, or too much: the
+// reader stops at the first byte behind the size that the manifest says, so that
+// an answer without end does not fill the disk.
+func (d *download) broken(ctx context.Context, w content.Writer, offset int64, err error) (retry bool, _ error) {
+	tooMuch := errdefs.IsFailedPrecondition(err)
+	if tooMuch {
+		err = errs.New(errs.Internal, "filesystem layer verification failed for digest %s: the registry sends more than %d bytes", d.desc.Digest, d.desc.Size)
+	}
+	wrong := tooMuch || errors.Is(err, syscall.ENOSPC)
+	if wrong {
+		_ = w.Truncate(0) // frees the space even if the database is stuck
+	}
+	err = errors.Join(err, w.Close())
+	if wrong {
+		err = errors.Join(err, d.s.abort(ctx, ingestPrefix+d.desc.Digest.String()))
+	}
+	return registry.Transient(err) || tooMuch && offset > 0, err
 }
 
 // offset is how much of the blob is there; more than all of it is nothing.

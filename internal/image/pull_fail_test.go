@@ -324,7 +324,7 @@ func TestPullWrongContent(t *testing.T) {
 		{"long layer", func(f *fakeRegistry) {
 			p := "/v2/x/blobs/" + good.Layers[0].Digest.String()
 			f.docs[p] = fakeDoc{"", append(slices.Clone(good.Layers[0].Blob), 0)}
-		}, "past expected size"},
+		}, "the registry sends more than "},
 		{"config", func(f *fakeRegistry) {
 			f.docs["/v2/x/blobs/"+good.ID()] = fakeDoc{"", flip(good.Config)}
 		}, "verification failed for digest " + good.ID()},
@@ -370,6 +370,38 @@ func TestPullWrongContent(t *testing.T) {
 		})
 	}
 	_ = wrongDiff
+}
+
+// Of an answer that does not end, no more than the layer's size is stored.
+func TestPullEndlessLayer(t *testing.T) {
+	f := startFake(t)
+	img := bigImage(t, 1<<20)
+	f.add("x", "1", img)
+	l := img.Layers[0]
+	const enough = 64 << 20
+	sent := make(chan int, 1)
+	f.hook = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, l.Digest.String()) {
+			return false
+		}
+		n, err := w.Write(l.Blob)
+		w.(http.Flusher).Flush() // in chunks, without a length
+		for junk := make([]byte, 1<<20); err == nil && n < enough; n += len(junk) {
+			_, err = w.Write(junk)
+		}
+		sent <- n
+		return true
+	}
+	s := openService(t, Options{Registry: registry.Options{MaxDownloadAttempts: 3}})
+	err := s.Pull(t.Context(), engine.ImagePull{Ref: f.host + "/x:1"}, &recorder{})
+	want := "filesystem layer verification failed for digest " + l.Digest.String() + fmt.Sprintf(": the registry sends more than %d bytes", len(l.Blob))
+	if err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	if n := <-sent; n >= enough {
+		t.Errorf("%d bytes were taken", n)
+	}
+	wantEmpty(t, s)
 }
 
 // crossed is an image whose config tells the layers of a, its manifest those of b.

@@ -278,6 +278,48 @@ func TestTags(t *testing.T) {
 	}
 }
 
+// A registry whose list of tags has no end does not keep a pull for ever.
+func TestTagsWithoutEnd(t *testing.T) {
+	many := `{"tags":["` + strings.Repeat(`t","`, 30_000) + `t"]}`
+	for _, c := range []struct {
+		name, text string
+		page       func(w http.ResponseWriter, n int)
+	}{
+		{"circle", "the registry's pages go in a circle", func(w http.ResponseWriter, n int) {
+			w.Header().Set("Link", fmt.Sprintf(`</v2/x/tags/list?n=%d>; rel="next"`, n%3))
+			fmt.Fprint(w, `{"tags":["a"]}`)
+		}},
+		{"ever new tags", "the registry names more than 100000 tags", func(w http.ResponseWriter, n int) {
+			w.Header().Set("Link", fmt.Sprintf(`</v2/x/tags/list?n=%d>; rel="next"`, n))
+			fmt.Fprint(w, many)
+		}},
+		{"ever longer tags", "or 16777216 bytes", func(w http.ResponseWriter, n int) {
+			w.Header().Set("Link", fmt.Sprintf(`</v2/x/tags/list?n=%d>; rel="next"`, n))
+			fmt.Fprintf(w, `{"tags":["%s"]}`, strings.Repeat("t", 6<<20))
+		}},
+	} {
+		n := 0
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if n++; n > 100 {
+				http.Error(w, "enough", http.StatusTeapot)
+				return
+			}
+			c.page(w, n)
+		}))
+		client, err := New(Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := client.Open(t.Context(), named(t, strings.TrimPrefix(srv.URL, "http://")+"/x"), registry.AuthConfig{})
+		tags, err := r.Tags(t.Context())
+		if err == nil || !strings.Contains(err.Error(), c.text) || tags != nil {
+			t.Errorf("%s: %d tags, %v", c.name, len(tags), err)
+		}
+		r.Close()
+		srv.Close()
+	}
+}
+
 // A token that the caller brings goes to the registry as it is.
 func TestRegistryToken(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +19,12 @@ import (
 	"github.com/gantry-run/gantry/internal/errs"
 )
 
-// maxAnswer bounds a JSON answer that is read into memory, bytes.
-const maxAnswer = 8 << 20
+// Bounds of what a registry may make us keep in memory.
+const (
+	maxAnswer   = 8 << 20 // bytes of a JSON answer
+	maxTags     = 100_000 // of a repository
+	maxTagBytes = 16 << 20
+)
 
 // get performs an authenticated GET; the caller closes the body. Statuses
 // above 299 are errors.
@@ -71,20 +76,47 @@ func (r *Repository) Tags(ctx context.Context) ([]string, error) {
 	}
 	repo := reference.Path(r.name)
 	ctx = docker.WithScope(ctx, "repository:"+repo+":pull")
-	next := hostURL(h, repo, "tags", "list")
-	var all []string
-	for next != "" {
+	var all tagList
+	for next := hostURL(h, repo, "tags", "list"); next != ""; {
 		tags, more, err := r.tagPage(ctx, h, next)
 		if err != nil {
 			return nil, r.explain(err, r.name)
 		}
-		all = append(all, tags...)
 		if len(tags) == 0 {
 			break // a registry that always gives a next page must not loop us
 		}
+		if err := all.add(next, tags); err != nil {
+			return nil, errs.New(errs.Internal, "list tags of %s: %w", reference.FamiliarName(r.name), err)
+		}
 		next = more
 	}
-	return all, nil
+	return all.tags, nil
+}
+
+// tagList gathers the pages of a list that need not be honest.
+type tagList struct {
+	tags  []string
+	bytes int
+	pages map[[sha256.Size]byte]struct{} // hashes of their URLs, which may be long
+}
+
+func (l *tagList) add(page string, tags []string) error {
+	key := sha256.Sum256([]byte(page))
+	if _, seen := l.pages[key]; seen {
+		return errors.New("the registry's pages go in a circle")
+	}
+	if l.pages == nil {
+		l.pages = map[[sha256.Size]byte]struct{}{}
+	}
+	l.pages[key] = struct{}{}
+	for _, t := range tags {
+		l.bytes += len(t)
+	}
+	if len(l.tags)+len(tags) > maxTags || l.bytes > maxTagBytes {
+		return fmt.Errorf("the registry names more than %d tags or %d bytes", maxTags, maxTagBytes)
+	}
+	l.tags = append(l.tags, tags...)
+	return nil
 }
 
 func (r *Repository) tagPage(ctx context.Context, h docker.RegistryHost, target string) (tags []string, next string, err error) {
