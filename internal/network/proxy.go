@@ -46,6 +46,10 @@ type served struct {
 	closed bool
 	conns  map[io.Closer]struct{}  // what goes when the port goes
 	flows  map[udpFlow]*udpSession // under the proxy's udpMu
+
+	dialMu  sync.Mutex // taken after mu
+	dials   int        // connections that are being made
+	resting bool       // too many are: the socket is not watched
 }
 
 // newProxy makes a proxy whose connections to containers start in home.
@@ -143,6 +147,12 @@ func (s *served) forget(c io.Closer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+}
+
+// drop closes a connection that is done.
+func (s *served) drop(c io.Closer) {
+	s.forget(c)
+	_ = c.Close() // it may be closed already, with the port
 }
 
 // watch waits for clients until the proxy is closed.
