@@ -47,7 +47,7 @@ func (s *Service) Attach(ctx context.Context, req engine.NetworkRequest) (_ *eng
 			networktypes.NetworkBridge, s.record.Networks[networktypes.NetworkBridge].ID)
 	}
 	undo.PushFunc(func() { s.net.addrs.release(ip) })
-	b.ip, b.mac = ip, plan.mac
+	b.ip, b.owned, b.mac = ip, true, plan.mac
 	if b.mac == nil {
 		b.mac = networktypes.HardwareAddr(containerMAC(ip))
 	}
@@ -274,6 +274,8 @@ func (s *Service) dissolve(b *box) error {
 		}
 		s.net.reaper.add(b.port)
 	}
-	s.net.addrs.release(b.ip)
+	if b.owned { // after a change of the subnet it may be the bridge's
+		s.net.addrs.release(b.ip)
+	}
 	return err
 }

@@ -97,8 +97,10 @@ func (s *Service) readopt(l engine.LiveSandbox) (*box, error) {
 	}
 	b := &box{container: l.ContainerID, name: l.Name, id: e.EndpointID, ip: e.IPAddress, mac: e.MacAddress, port: port, ready: true}
 	if err := s.net.addrs.take(b.ip); err != nil {
-		// It keeps what it has; only, nobody else gets it.
+		// It keeps what it has, but has nothing to give back.
 		s.log.Warn("address of live container", "container", b.container, "error", err)
+	} else {
+		b.owned = true
 	}
 	var lost []error
 	b.published, lost = s.net.ports.readopt(b.ip, livePublications(l.Ports))

@@ -62,6 +62,7 @@ type box struct {
 	ready     bool
 	id        string // of the endpoint
 	ip        netip.Addr
+	owned     bool // ip was taken from the addresses and goes back to them
 	mac       networktypes.HardwareAddr
 	port      int // index of the bridge's port; 0: unknown
 	published []*reservation
