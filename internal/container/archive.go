@@ -13,7 +13,6 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	apimount "github.com/moby/moby/api/types/mount"
-	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/archive"
@@ -58,11 +57,11 @@ func (s *Service) WriteArchive(ctx context.Context, id, dir string, opts engine.
 		}
 		u := archive.Unpacker{Root: root, KeepKinds: opts.NoOverwriteDirNonDir}
 		if opts.CopyUIDGID && r.Config.User != "" {
-			owner, err := ownerIn(root, r.Config.User)
+			who, err := lookupUser(root, r.Config.User)
 			if err != nil {
 				return err
 			}
-			u.Owner = owner
+			u.Owner = &archive.Owner{UID: who.Uid, GID: who.Gid}
 		}
 		if err := u.Into(ctx, dir, src); err != nil {
 			return missingFile(err, dir, id)
@@ -97,43 +96,6 @@ func (r *record) mayWrite(dir string) error {
 		return errs.New(errs.Permission, "container rootfs is marked read-only")
 	}
 	return nil
-}
-
-// maxUserFile bounds what is read of a container's /etc/passwd and /etc/group.
-const maxUserFile = 8 << 20
-
-// ownerIn looks a user up in the container's own files.
-func ownerIn(root mount.Root, name string) (*archive.Owner, error) {
-	passwd, err := readPlain(root, "/etc/passwd")
-	if err != nil {
-		return nil, err
-	}
-	group, err := readPlain(root, "/etc/group")
-	if err != nil {
-		return nil, err
-	}
-	who, err := user.GetExecUser(name, nil, bytes.NewReader(passwd), bytes.NewReader(group))
-	if err != nil {
-		return nil, errs.New(errs.InvalidArgument, "unable to find user %s: %w", name, err)
-	}
-	return &archive.Owner{UID: who.Uid, GID: who.Gid}, nil
-}
-
-// readPlain reads a regular file of a root; one that is not there is empty.
-func readPlain(root mount.Root, name string) ([]byte, error) {
-	h, err := root.Open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(h), name)
-	defer f.Close() //nolint:errcheck // read only
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return nil, errs.New(errs.InvalidArgument, "%s of the container is not a regular file", name)
-	}
-	return io.ReadAll(io.LimitReader(f, maxUserFile))
 }
 
 // Export writes a container's own files, without what is mounted in it, as a tar

@@ -1,9 +1,10 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,6 +56,11 @@ func (e execs) Create(_ context.Context, id string, req container.ExecCreateRequ
 	if err := execable(&r); err != nil {
 		return "", err
 	}
+	if req.User != "" {
+		if err := checkUser(&r, req.User); err != nil {
+			return "", err
+		}
+	}
 	keys, err := detachKeys(req.DetachKeys)
 	if err != nil {
 		return "", err
@@ -105,22 +111,26 @@ func (e execs) Start(ctx context.Context, id string, req container.ExecStartRequ
 	}
 	process, err := s.execProcess(&r, x, req.ConsoleSize)
 	if err != nil {
+		x.finish(codeNotExecutable)
 		return err
 	}
-	call := wire.Exec{Process: process, User: wire.User{Name: x.user(&r)}, OpenStdin: x.req.AttachStdin && !req.Detach, TTY: x.req.Tty, Attached: !req.Detach}
+	call := wire.Exec{Process: process, User: wire.User{Name: x.user(&r), Groups: r.Host.GroupAdd}, OpenStdin: x.req.AttachStdin && !req.Detach, TTY: x.req.Tty, Attached: !req.Detach}
 	want := wire.Attach{Stdin: x.req.AttachStdin, Stdout: x.req.AttachStdout, Stderr: x.req.AttachStderr}
 	// The answer's head goes out before there can be output: clients lose what
 	// comes with it. Whatever fails from here on is told in the stream.
 	var conn engine.Conn
 	if !req.Detach {
 		if conn, err = hijack(x.req.Tty); err != nil {
-			x.finish(126)
+			x.finish(codeNotExecutable)
 			return err
 		}
 	}
+	if !path.IsAbs(x.dir(&r)) {
+		return x.failed(errRelativeDir)
+	}
 	pid, streams, err := s.Supervisor.Exec(context.WithoutCancel(ctx), r.ID, x.id, call, want)
 	if err != nil {
-		return x.failed(err)
+		return x.failed(execError(err))
 	}
 	x.mu.Lock()
 	x.pid = pid
@@ -163,21 +173,10 @@ func (x *execution) begin() error {
 	return nil
 }
 
-// failed words the failure as Docker does; a missing program is 127 or 126.
+// failed ends an exec whose process was not started.
 func (x *execution) failed(err error) error {
-	code := 126
-	if errs.Is(err, errs.NotFound) {
-		code = 127
-	}
-	x.finish(code)
-	if errs.Is(err, errs.Unavailable) {
-		return err // the supervisor, not the runtime
-	}
-	kind := errs.KindOf(err)
-	if _, ok := errors.AsType[*wire.ProgramError](err); ok {
-		kind = errs.InvalidArgument
-	}
-	return errs.New(kind, "OCI runtime exec failed: exec failed: unable to start container process: %w: unknown", err)
+	x.finish(startExitCode(err))
+	return err
 }
 
 func (x *execution) finish(code int) {
@@ -191,10 +190,12 @@ func (x *execution) finish(code int) {
 }
 
 func (x *execution) user(r *record) string {
-	if x.req.User != "" {
-		return x.req.User
-	}
-	return r.Config.User
+	return cmp.Or(x.req.User, r.Config.User)
+}
+
+// dir is the working directory.
+func (x *execution) dir(r *record) string {
+	return cmp.Or(x.req.WorkingDir, r.Config.WorkingDir, "/")
 }
 
 // execProcess makes the runtime-spec process of an exec: the container's
@@ -218,14 +219,8 @@ func (s *Service) execProcess(r *record, x *execution, size *[2]uint) (json.RawM
 	cfg := *r.Config
 	cfg.Env, cfg.Tty = mergeEnv(r.Config.Env, x.req.Env), x.req.Tty
 	p := specs.Process{
-		Terminal: x.req.Tty, Args: x.req.Cmd, Env: processEnv(&cfg, r.Config.Hostname, s.linkEnv(r)), Cwd: r.Config.WorkingDir,
+		Terminal: x.req.Tty, Args: x.req.Cmd, Env: processEnv(&cfg, r.Config.Hostname, s.linkEnv(r)), Cwd: x.dir(r),
 		Capabilities: capabilitySets(caps, ""), Rlimits: limits, NoNewPrivileges: (sec.noNewPrivileges || s.Defaults.NoNewPrivileges) && !x.req.Privileged,
-	}
-	if x.req.WorkingDir != "" {
-		p.Cwd = x.req.WorkingDir
-	}
-	if p.Cwd == "" {
-		p.Cwd = "/"
 	}
 	if size == nil {
 		size = x.req.ConsoleSize

@@ -3,7 +3,6 @@ package container
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -286,44 +285,4 @@ func (s *Service) joinedNamespaces(r *record) (map[string]string, error) {
 		}
 	}
 	return joined, nil
-}
-
-// runtimeError is a start that the supervisor refused: it keeps what the exit
-// code depends on.
-type runtimeError struct {
-	text  error
-	cause error
-}
-
-func (e *runtimeError) Error() string { return e.text.Error() }
-func (e *runtimeError) Unwrap() error { return e.text }
-
-// startError words a failed start as Docker does: scripts and clients look for
-// these texts.
-func startError(err error) error {
-	kind := errs.KindOf(err)
-	if kind == errs.Unavailable || kind == errs.Conflict {
-		return err // the supervisor, not the runtime
-	}
-	if kind == errs.NotFound || kind == errs.Permission {
-		kind = errs.InvalidArgument // of the command line, not of an API object
-	}
-	text := errs.New(kind, "failed to create task for container: OCI runtime create failed: unable to start container process: %w: unknown", err)
-	return &runtimeError{text: text, cause: err}
-}
-
-// startExitCode is the exit code of a container that could not be started: 127
-// if something named by the command line is missing, 126 if the program cannot
-// be executed, else 128 as in Docker.
-func startExitCode(err error) int {
-	r, ok := errors.AsType[*runtimeError](err)
-	switch {
-	case !ok:
-		return 128
-	case errs.Is(r.cause, errs.NotFound):
-		return 127
-	case errs.Is(r.cause, errs.Permission):
-		return 126
-	}
-	return 128
 }

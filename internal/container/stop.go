@@ -207,7 +207,7 @@ func (s *Service) Restart(ctx context.Context, id, sig string, timeout *int) err
 		return err
 	}
 	if err := s.Start(ctx, id); err != nil && !errs.Is(err, errs.NotModified) {
-		return err
+		return errs.New(errs.KindOf(err), "Cannot restart container %s: %w", id, err)
 	}
 	r := c.view()
 	s.publish(&r, events.ActionRestart)

@@ -146,6 +146,16 @@ func (e *ExecError) Error() string { return "exec: " + quote(e.Program) + ": " +
 // Unwrap gives the cause.
 func (e *ExecError) Unwrap() error { return e.Err }
 
+// UserError says that a user or a group of a NamedUser is not there, or that its
+// number is out of range.
+type UserError struct{ Err error }
+
+// Error is the reason alone.
+func (e *UserError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *UserError) Unwrap() error { return e.Err }
+
 func quote(s string) string { return "\"" + s + "\"" }
 
 var _ = context.Background

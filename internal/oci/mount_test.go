@@ -103,7 +103,7 @@ func TestBindMounts(t *testing.T) {
 	}
 	_, err = runSpec(t, newRuntime(t), CreateOptions{Bundle: newBundle(t), Spec: withMounts(newSpec("true"),
 		specs.Mount{Destination: "/etc/passwd", Type: "bind", Source: dir, Options: []string{"bind"}})})
-	if err == nil || !strings.Contains(err.Error(), "Are you trying to mount a directory onto a file (or vice-versa)?") {
+	if err == nil || !strings.Contains(err.Error(), `error mounting "`+dir+`" to rootfs at "/etc/passwd": not a directory`) {
 		t.Errorf("directory on a file: got %v", err)
 	}
 }

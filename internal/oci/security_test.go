@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -118,8 +119,9 @@ func TestNamedUser(t *testing.T) {
 		}
 	}
 	for _, user := range []string{"nobody", "bob:nogroup", "4294967295", "4294967296", "-1"} {
-		if _, err := runSpec(t, r, CreateOptions{Bundle: bundle, Spec: newSpec("true"), User: &NamedUser{User: user}}); err == nil {
-			t.Errorf("%q was accepted", user)
+		_, err := runSpec(t, r, CreateOptions{Bundle: bundle, Spec: newSpec("true"), User: &NamedUser{User: user}})
+		if _, ok := errors.AsType[*UserError](err); !ok {
+			t.Errorf("%q: got %v, want a UserError", user, err)
 		}
 	}
 }

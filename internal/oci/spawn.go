@@ -462,8 +462,11 @@ func decodeFailure(body []byte) error {
 
 // failure makes an error of what init says.
 func failure(f boot.Failure) error {
-	if f.Program != "" {
+	switch {
+	case f.Exec:
 		return &ExecError{Program: f.Program, Err: errs.New(f.Kind, "%s", f.Message)}
+	case f.User:
+		return &UserError{Err: errs.New(f.Kind, "%s", f.Message)}
 	}
 	if f.Errno != 0 {
 		return errs.Wrap(f.Kind, calledError{f})

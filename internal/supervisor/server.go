@@ -281,5 +281,6 @@ func wireError(err error) *wire.Error {
 		return nil
 	}
 	_, program := errors.AsType[*oci.ExecError](err)
-	return &wire.Error{Kind: errs.KindOf(err), Message: err.Error(), Program: program}
+	_, user := errors.AsType[*oci.UserError](err)
+	return &wire.Error{Kind: errs.KindOf(err), Message: err.Error(), Program: program, User: user}
 }

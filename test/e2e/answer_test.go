@@ -9,7 +9,8 @@ import (
 )
 
 // answers are commands of which people see the answer often: wrong input, mostly.
-// NAME is a container that runs, GONE one that has ended with code 3. The
+// NAME is a container that runs, GONE one that has ended with code 3, USERLESS
+// one whose user does not exist. The
 // expected texts are dockerd's 28.5.2; run the test against it with
 // E2E_ENGINE=docker E2E_DOCKERD=$(scripts/dockerd).
 var answers = []struct {
@@ -55,6 +56,15 @@ var answers = []struct {
 	{"stop -s FOO NAME", 1, "cannot stop container: NAME: invalid signal: FOO"},
 	{"unpause NAME", 1, "Container NAME-ID is not paused"},
 	{"exec GONE true", 1, "container GONE-ID is not running"},
+	{"exec -u nobody-here NAME true", 1, "unable to find user nobody-here: no matching entries in passwd file"},
+	{"exec -u 0:nobody-here NAME true", 1, "unable to find group nobody-here: no matching entries in group file"},
+	{"exec -u 2147483648 NAME true", 1, "uids and gids must be in range 0-2147483647"},
+	{"exec -d -w etc NAME true", 1, "OCI runtime exec failed: exec failed: Cwd must be an absolute path: unknown"},
+	{"run --rm -u nobody-here busybox", 125, "unable to find user nobody-here: no matching entries in passwd file"},
+	{"run --rm -u -1 busybox", 125, "uids and gids must be in range 0-2147483647"},
+	{"start USERLESS", 1, "unable to find user nobody-here: no matching entries in passwd file\nError: failed to start containers: USERLESS"},
+	{"restart USERLESS", 1, "Cannot restart container USERLESS: unable to find user nobody-here: no matching entries in passwd file"},
+	{"inspect -f {{.State.Status}}|{{.State.ExitCode}}|{{.State.Error}} USERLESS", 0, "created|128|unable to find user nobody-here: no matching entries in passwd file"},
 	{"top NAME -o nope", 1, `ps: error: unknown user-defined format specifier "nope"`},
 	{"cp NAME:/nope -", 1, "Could not find the file /nope in container NAME"},
 	{"rename NAME GONE", 1, "Error when allocating new name: Conflict. The container name \"/GONE\" is already in use by container \"GONE-ID\". You have to remove (or rename) that container to be able to reuse that name.\nError: failed to rename container named NAME"},
@@ -80,8 +90,10 @@ func TestAnswers(t *testing.T) {
 			c := bind(t, cl, world.engine)
 			name, gone := c.background(), c.container()
 			c.fails(3, "run", "--name", gone, "busybox", "sh", "-c", "exit 3")
+			userless := c.container()
+			c.ok("create", "--name", userless, "-u", "nobody-here", "busybox")
 			id := func(name string) string { return c.ok("inspect", "-f", "{{.Id}}", name) }
-			names := strings.NewReplacer("GONE-ID", id(gone), "NAME-ID", id(name), "GONE", gone, "NAME", name)
+			names := strings.NewReplacer("GONE-ID", id(gone), "NAME-ID", id(name), "GONE", gone, "NAME", name, "USERLESS", userless)
 			for _, a := range answers {
 				r := c.do(strings.Fields(names.Replace(a.args))...)
 				got := strings.TrimPrefix(message(r.stderr), "Error response from daemon: ")

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -33,8 +34,14 @@ func TestExec(t *testing.T) {
 			stderr: `OCI runtime exec failed: exec failed: .*exec: "/etc/passwd": permission denied`},
 		{name: "missing directory", flags: []string{"-w", "/no/such"}, args: []string{"true"}, code: 127, old: 126,
 			stderr: `OCI runtime exec failed: exec failed: .*chdir to cwd \("/no/such"\).*no such file or directory`},
-		{name: "unknown user", flags: []string{"-u", "nobody-here"}, args: []string{"true"}, code: 126,
-			stderr: `unable to find user nobody-here: no matching entries in passwd file`},
+		{name: "file as directory", flags: []string{"-w", "/etc/passwd"}, args: []string{"true"}, code: 127, old: 126,
+			stderr: `OCI runtime exec failed: exec failed: .*chdir to cwd \("/etc/passwd"\).*not a directory: unknown`},
+		{name: "relative directory", flags: []string{"-w", "etc"}, args: []string{"true"}, code: 128, old: 126,
+			stderr: `OCI runtime exec failed: exec failed: .*Cwd must be an absolute path`},
+		{name: "unknown user", flags: []string{"-u", "nobody-here"}, args: []string{"true"}, code: 1, old: 126,
+			stderr: `unable to find user nobody-here: no matching entries in passwd file$`},
+		{name: "unknown group", flags: []string{"-u", "0:nobody-here"}, args: []string{"true"}, code: 1, old: 126,
+			stderr: `unable to find group nobody-here: no matching entries in group file$`},
 	} {
 		t.Run(s.name, func(t *testing.T) {
 			each(t, func(t *testing.T, c *cli) {
@@ -47,7 +54,7 @@ func TestExec(t *testing.T) {
 					t.Errorf("exit code %d, want %d\nstdout: %s\nstderr: %s", r.code, s.code, r.stdout, r.stderr)
 				}
 				switch {
-				case s.code == 126 || s.code == 127: // a runtime's message goes to either stream, by version
+				case s.code == 126 || s.code == 127 || s.code == 128: // a runtime's message goes to either stream, by version
 					matches(t, "output", message(r.stderr)+r.stdout, s.stderr)
 				case s.stderr == "":
 					equal(t, "stdout", r.stdout, s.stdout)
@@ -59,6 +66,35 @@ func TestExec(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestExecGroups: the groups that the container was given are its execs', too.
+func TestExecGroups(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		if c.e.kind == dockerEngine && os.Getenv("E2E_DOCKERD") == "" {
+			t.Skip("needs a dockerd of today: E2E_DOCKERD names one")
+		}
+		name := c.background("--group-add", "4242")
+		equal(t, "the container's user", c.ok("exec", name, "id", "-G"), "0 4242")
+		equal(t, "another user", c.ok("exec", "-u", "12345:54321", name, "id", "-G"), "54321 4242")
+		equal(t, "the largest number", c.ok("exec", "-u", "2147483647:2147483647", name, "id", "-G"), "2147483647 4242")
+	})
+}
+
+// TestExecUserOfTheContainersFiles: users are looked up where the container has
+// them now, and nowhere else.
+func TestExecUserOfTheContainersFiles(t *testing.T) {
+	needEngine(t, gantryEngine) // dockerd waits for a FIFO
+	each(t, func(t *testing.T, c *cli) {
+		name := c.background()
+		c.ok("exec", name, "sh", "-c", "echo new:x:4711:4712::/home/new:/bin/sh >> /etc/passwd")
+		equal(t, "a new user", c.ok("exec", "-u", "new", name, "id"), "uid=4711(new) gid=4712 groups=4712")
+		for _, evil := range []string{"mkfifo /etc/passwd", "mkdir /etc/passwd", "ln -s /dev/zero /etc/passwd", "ln -s /proc/1/root/etc/passwd /etc/passwd"} {
+			name := c.background()
+			c.ok("exec", name, "sh", "-c", "rm /etc/passwd; "+evil)
+			matches(t, evil, c.fails(1, "exec", "-u", "nobody-here", name, "true"), `not a regular file|too many levels of symbolic links|no matching entries`)
+		}
+	})
 }
 
 func TestExecTerminal(t *testing.T) {

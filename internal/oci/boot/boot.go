@@ -66,7 +66,9 @@ const (
 type Failure struct {
 	Kind    errs.Kind
 	Message string
-	Program string     // set if the container's program itself is the reason
+	Exec    bool       // the container's program itself, Program, is the reason
+	Program string     `json:",omitempty"`
+	User    bool       // the user or a group that was asked for is the reason
 	Errno   unix.Errno `json:"-"` // if a system call of a script failed: it is in Message already
 }
 
@@ -78,6 +80,12 @@ type programError struct {
 
 func (e *programError) Error() string { return fmt.Sprintf("exec: %q: %v", e.program, e.err) }
 func (e *programError) Unwrap() error { return e.err }
+
+// userError says that there is no such user or group, or cannot be.
+type userError struct{ err error }
+
+func (e *userError) Error() string { return e.err.Error() }
+func (e *userError) Unwrap() error { return e.err }
 
 // LockMainThread pins the main goroutine to the main thread if this process is
 // going to be a container's init. The runtime's main package calls it from its
@@ -264,7 +272,8 @@ func FailureOf(err error) Failure {
 	}
 	f := Failure{Kind: errs.KindOf(err), Message: err.Error()}
 	if p, ok := errors.AsType[*programError](err); ok {
-		f.Program, f.Message = p.program, p.err.Error()
+		f.Exec, f.Program, f.Message = true, p.program, p.err.Error()
 	}
+	_, f.User = errors.AsType[*userError](err)
 	return f
 }

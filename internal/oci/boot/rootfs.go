@@ -265,8 +265,7 @@ func (b *initializer) target(m plan.Mount, dir bool) (int, error) {
 	}
 	isDir, err := mount.IsDir(target)
 	if err == nil && isDir != dir {
-		err = fmt.Errorf("not a directory: Are you trying to mount a directory onto a file (or vice-versa)? " +
-			"Check if the specified host path exists and is the expected type")
+		err = unix.ENOTDIR // one of the two
 	}
 	if err != nil {
 		fd.Close(target)

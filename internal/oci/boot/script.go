@@ -61,7 +61,7 @@ func DecodeErrno(body []byte) Failure {
 	about, text, errno := body[0], string(body[1:n]), unix.Errno(binary.NativeEndian.Uint32(body[n:]))
 	switch about {
 	case aboutProgram:
-		return Failure{Kind: execKind(errno), Program: text, Message: errno.Error(), Errno: errno}
+		return Failure{Kind: execKind(errno), Exec: true, Program: text, Message: errno.Error(), Errno: errno}
 	case aboutUnsupported:
 		return Failure{Kind: errs.Unsupported, Message: text + ": " + errno.Error(), Errno: errno}
 	}

@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
@@ -39,7 +38,7 @@ func (b *initializer) resolveUser() error {
 	defer group.Close() //nolint:errcheck // read only
 	who, err := user.GetExecUser(want.User, nil, io.LimitReader(passwd, maxUserFile), io.LimitReader(group, maxUserFile))
 	if err != nil {
-		return errs.New(errs.InvalidArgument, "unable to find user %s: %w", name(want.User), err)
+		return &userError{errs.Wrap(errs.InvalidArgument, err)}
 	}
 	// The primary group counts as a supplementary one too, or a set-group-ID
 	// program could drop it (CVE-2022-36109).
@@ -50,7 +49,7 @@ func (b *initializer) resolveUser() error {
 		}
 		more, err := user.GetAdditionalGroups(want.Groups, io.LimitReader(group, maxUserFile))
 		if err != nil {
-			return errs.New(errs.InvalidArgument, "%w", err)
+			return &userError{errs.Wrap(errs.InvalidArgument, err)}
 		}
 		groups = append(groups, more...)
 	}
@@ -61,8 +60,8 @@ func (b *initializer) resolveUser() error {
 // leave the process root (CVE-2024-40635).
 func setUser(p *plan.Process, uid, gid int, groups []int) error {
 	for _, id := range append([]int{uid, gid}, groups...) {
-		if id < 0 || id >= math.MaxInt32 {
-			return errs.New(errs.InvalidArgument, "uids and gids must be in range 0-%d", math.MaxInt32-1)
+		if id < 0 || id > math.MaxInt32 {
+			return &userError{errs.Wrap(errs.InvalidArgument, user.ErrRange)}
 		}
 	}
 	p.UID, p.GID, p.Groups = uint32(uid), uint32(gid), nil
@@ -77,11 +76,6 @@ func setUser(p *plan.Process, uid, gid int, groups []int) error {
 		p.Caps.Effective, p.Caps.Permitted = 0, 0
 	}
 	return nil
-}
-
-func name(u string) string {
-	n, _, _ := strings.Cut(u, ":")
-	return n
 }
 
 // openUserFile opens a file of the container; one that is not there is empty.

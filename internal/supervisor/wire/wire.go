@@ -182,6 +182,7 @@ type Error struct {
 	Kind    errs.Kind
 	Message string
 	Program bool // the container's program could not be started (exit code 126 or 127)
+	User    bool // the user or a group is not there
 }
 
 // ProgramError marks an error that the user's command line, not the engine, caused.
@@ -190,14 +191,23 @@ type ProgramError struct{ Err error }
 func (e *ProgramError) Error() string { return e.Err.Error() }
 func (e *ProgramError) Unwrap() error { return e.Err }
 
+// UserError marks an error that the user or a group of the command line caused.
+type UserError struct{ Err error }
+
+func (e *UserError) Error() string { return e.Err.Error() }
+func (e *UserError) Unwrap() error { return e.Err }
+
 // Err turns the wire form back into an error.
 func (e *Error) Err() error {
 	if e == nil {
 		return nil
 	}
 	err := errs.New(e.Kind, "%s", e.Message)
-	if e.Program {
+	switch {
+	case e.Program:
 		return &ProgramError{Err: err}
+	case e.User:
+		return &UserError{Err: err}
 	}
 	return err
 }

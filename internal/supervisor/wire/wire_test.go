@@ -78,6 +78,11 @@ func TestErrorsKeepTheirKind(t *testing.T) {
 	if !errs.Is(err, errs.NotFound) || !errors.As(err, &p) || err.Error() != e.Message {
 		t.Errorf("got %v (%s)", err, errs.KindOf(err))
 	}
+	e = &Error{Kind: errs.InvalidArgument, Message: "unable to find user x", User: true}
+	var u *UserError
+	if err := e.Err(); !errs.Is(err, errs.InvalidArgument) || !errors.As(err, &u) || errors.As(err, &p) || err.Error() != e.Message {
+		t.Errorf("got %v (%s)", err, errs.KindOf(err))
+	}
 	if (*Error)(nil).Err() != nil {
 		t.Error("no error became one")
 	}
