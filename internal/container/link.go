@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -27,7 +26,7 @@ func (s *Service) resolveLinks(specs []string) ([]link, error) {
 	var links []link
 	for _, spec := range specs {
 		name, alias, aliased := strings.Cut(spec, ":")
-		if name == "" || strings.Contains(alias, ":") {
+		if name == "" || strings.Contains(alias, ":") || aliased && strings.Trim(alias, "./") == "" {
 			return nil, errs.New(errs.InvalidArgument, "bad format for links: %s", spec)
 		}
 		if !aliased {
@@ -41,7 +40,10 @@ func (s *Service) resolveLinks(specs []string) ([]link, error) {
 		if !r.Host.NetworkMode.IsBridge() {
 			return nil, errs.New(errs.InvalidArgument, "Cannot link to /%s, as it does not belong to the default network", r.Name)
 		}
-		links = append(links, link{Target: r.ID, Alias: path.Base(alias)}) // inspect shows /self/alias
+		l := link{Target: r.ID, Alias: path.Base(alias)} // inspect shows /self/alias
+		if !slices.ContainsFunc(links, func(other link) bool { return other.Alias == l.Alias }) {
+			links = append(links, l)
+		}
 	}
 	return links, nil
 }
@@ -169,30 +171,13 @@ func (s *Service) relink(r *record) error {
 		}
 		for _, l := range other.Links {
 			if l.Target == r.ID {
-				all = errors.Join(all, replaceHost(s.store.file(other.ID, "hosts"), &linked{l, *r}))
+				if err := editHosts(s.store.file(other.ID, "hosts"), l.Alias, (&linked{l, *r}).hosts()); err != nil {
+					all = errors.Join(all, fmt.Errorf("update link %s: %w", l.Alias, err))
+				}
 			}
 		}
 	}
 	return all
-}
-
-// replaceHost exchanges a link's line in place: the file is bound into a container.
-func replaceHost(file string, l *linked) error {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return fmt.Errorf("update link %s: %w", l.Alias, err)
-	}
-	var b strings.Builder
-	for line := range strings.Lines(string(data)) {
-		if f := strings.Fields(line); len(f) > 1 && f[1] == l.Alias {
-			line = l.hosts()
-		}
-		b.WriteString(line)
-	}
-	if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
-		return fmt.Errorf("update link %s: %w", l.Alias, err)
-	}
-	return nil
 }
 
 // shownLinks are a container's links as inspect has them.

@@ -40,7 +40,7 @@ func (s *Service) List(ctx context.Context, o engine.ContainerList) ([]container
 	if o.Limit > 0 && len(recs) > o.Limit {
 		recs = recs[:o.Limit]
 	}
-	out := make([]container.Summary, 0, len(recs))
+	out, links := make([]container.Summary, 0, len(recs)), s.linkNames()
 	for i := range recs {
 		sum, err := s.summary(ctx, &recs[i].record, recs[i].health, o.Size)
 		if errs.Is(err, errs.NotFound) {
@@ -49,6 +49,7 @@ func (s *Service) List(ctx context.Context, o engine.ContainerList) ([]container
 		if err != nil {
 			return nil, err
 		}
+		sum.Names = names(&recs[i].record, links)
 		out = append(out, sum)
 	}
 	return out, nil
@@ -56,7 +57,7 @@ func (s *Service) List(ctx context.Context, o engine.ContainerList) ([]container
 
 func (s *Service) summary(ctx context.Context, r *record, health *container.Health, size bool) (container.Summary, error) {
 	sum := container.Summary{
-		ID: r.ID, Names: []string{"/" + r.Name}, Image: r.Config.Image, ImageID: r.ImageID, ImageManifestDescriptor: r.Manifest,
+		ID: r.ID, Image: r.Config.Image, ImageID: r.ImageID, ImageManifestDescriptor: r.Manifest,
 		Command: command(r), Created: r.Created.Unix(), Ports: ports(r), Labels: r.Config.Labels,
 		State: r.State.Status, Status: status(r, health.Status, time.Now()), Mounts: apiMounts(r.Mounts),
 		NetworkSettings: &container.NetworkSettingsSummary{Networks: endpoints(r)},

@@ -143,8 +143,18 @@ func (c *ctr) trimParked() {
 	}
 }
 
-// find resolves a full ID, a name or a unique ID prefix, in this order.
+// find resolves a full ID, a name, a unique ID prefix or a link, in this order.
 func (s *Service) find(ref string) (*ctr, error) {
+	c, err := s.lookup(ref)
+	if errs.Is(err, errs.NotFound) {
+		if linked := s.findLinked(ref); linked != nil {
+			return linked, nil
+		}
+	}
+	return c, err
+}
+
+func (s *Service) lookup(ref string) (*ctr, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if c := s.byID[ref]; c != nil {

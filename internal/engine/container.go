@@ -79,6 +79,8 @@ type Containers interface {
 	Unpause(ctx context.Context, id string) error
 	Rename(ctx context.Context, id, name string) error
 	Remove(ctx context.Context, id string, force, volumes bool) error
+	// Unlink removes the link OWNER/ALIAS.
+	Unlink(ctx context.Context, name string) error
 	// Wait returns at once with a channel that gives one answer.
 	Wait(ctx context.Context, id string, cond container.WaitCondition) (<-chan container.WaitResponse, error)
 	Inspect(ctx context.Context, id string, size bool) (container.InspectResponse, error)

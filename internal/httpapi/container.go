@@ -247,7 +247,10 @@ func (a *api) containerRemove(w *reply, r *request) error {
 		return errs.New(errs.InvalidArgument, "invalid container name or ID: value is empty")
 	}
 	if r.flag("link") {
-		return errs.New(errs.Unsupported, "cannot remove link %s: links are removed with their containers", r.name)
+		if err := a.backend.Containers.Unlink(r.Context(), r.name); err != nil {
+			return err
+		}
+		return w.noContent()
 	}
 	if err := a.backend.Containers.Remove(r.Context(), r.name, r.flag("force"), r.flag("v")); err != nil {
 		return err

@@ -296,6 +296,10 @@ func (f *fakeContainers) Remove(_ context.Context, id string, force, volumes boo
 	return nil
 }
 
+func (*fakeContainers) Unlink(_ context.Context, name string) error {
+	return errs.New(errs.NotFound, "No such container: %s", name)
+}
+
 func (f *fakeContainers) Inspect(_ context.Context, id string, size bool) (container.InspectResponse, error) {
 	c, err := f.find(id)
 	if err != nil {
