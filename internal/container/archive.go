@@ -286,7 +286,7 @@ func (s *Service) assemble(r *record, d *mount.Detached) error {
 }
 
 func attachIn(root mount.Root, m mountPoint) error {
-	d, err := mount.Clone(unix.AT_FDCWD, m.Source, !m.NonRecursive)
+	d, err := m.clone()
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
+	apimount "github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/gantry-run/gantry/internal/cleanup"
@@ -51,7 +52,7 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 	if err != nil {
 		return resp, err
 	}
-	if len(images) > 0 {
+	if slices.ContainsFunc(host.Mounts, func(m apimount.Mount) bool { return m.Type == apimount.TypeImage }) {
 		resp.Warnings = append(resp.Warnings, "Image mount is an experimental feature")
 	}
 	c := newCtr(record{

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ func (s *Service) resolveImageMounts(ctx context.Context, ms []mountPoint) (map[
 		if ms[i].Type != mount.TypeImage {
 			continue
 		}
-		img, err := s.Images.Resolve(ctx, ms[i].Name, nil)
+		img, err := s.Images.Resolve(ctx, cmp.Or(ms[i].ImageID, ms[i].Name), nil) // one from another container stays the same
 		if err != nil {
 			return nil, badReference(err)
 		}

@@ -122,7 +122,7 @@ func volumesFrom(ref string, from func(string) ([]mountPoint, error)) ([]mountPo
 	}
 	out := make([]mountPoint, 0, len(ms))
 	for _, m := range ms {
-		if m.Type == mount.TypeTmpfs || m.Type == mount.TypeImage { // the other container's alone
+		if m.Type == mount.TypeTmpfs { // the other container's alone
 			continue
 		}
 		m.RW = m.RW && mode != "ro"
@@ -260,11 +260,14 @@ func fromMount(in *mount.Mount) (mountPoint, error) {
 			return bad("field Source must not be empty")
 		}
 		if o := in.ImageOptions; o != nil && o.Subpath != "" {
-			return mountPoint{}, errs.New(errs.Unsupported, "image mount %s: a subpath of an image cannot be mounted", in.Target)
+			m.Subpath = o.Subpath
 		}
 		m.Name, m.RW, m.Propagation = in.Source, false, mount.PropagationRPrivate
 	default:
 		return bad("mount type unknown")
+	}
+	if m.Subpath != "" && !filepath.IsLocal(m.Subpath) {
+		return bad("subpath must be a relative path within the volume")
 	}
 	return m, nil
 }
@@ -316,11 +319,6 @@ func (s *Service) ensureVolumes(ctx context.Context, c *ctr) (fresh []int, err e
 			return nil, err
 		}
 		m.Name, m.Driver, m.Source = ref.Name, ref.Driver, ref.Path
-		if m.Subpath != "" {
-			if m.Source, err = subpath(ref.Path, m.Subpath); err != nil {
-				return nil, err
-			}
-		}
 		if ref.Fresh && !m.NoCopy && m.Subpath == "" {
 			fresh = append(fresh, i)
 		}
@@ -354,22 +352,6 @@ func (s *Service) unmountVolumes(ctx context.Context, r *record) error {
 		}
 	}
 	return all
-}
-
-// subpath resolves a directory inside a volume. It must exist and stay inside,
-// links included.
-func subpath(volume, sub string) (string, error) {
-	if !filepath.IsLocal(sub) {
-		return "", errs.New(errs.InvalidArgument, "invalid mount config for type \"volume\": subpath must be a relative path within the volume")
-	}
-	real, err := filepath.EvalSymlinks(filepath.Join(volume, sub))
-	if err != nil {
-		return "", errs.New(errs.InvalidArgument, "cannot access path %s: %w", filepath.Join(volume, sub), err)
-	}
-	if real != volume && !strings.HasPrefix(real, volume+"/") {
-		return "", errs.New(errs.InvalidArgument, "subpath %q leads out of the volume", sub)
-	}
-	return real, nil
 }
 
 // apiMounts gives the mounts as inspect and list show them.

@@ -80,6 +80,8 @@ func TestPlanMounts(t *testing.T) {
 		"tmpfs source":   {Mounts: []mount.Mount{{Type: mount.TypeTmpfs, Source: "a", Target: "/x"}}},
 		"unknown type":   {Mounts: []mount.Mount{{Type: "npipe", Source: "/a", Target: "/x"}}},
 		"tmpfs relative": {Tmpfs: map[string]string{"x": ""}},
+		"subpath up":     {Mounts: []mount.Mount{{Type: mount.TypeVolume, Target: "/x", VolumeOptions: &mount.VolumeOptions{Subpath: "a/../.."}}}},
+		"subpath of /":   {Mounts: []mount.Mount{{Type: mount.TypeImage, Source: "a", Target: "/x", ImageOptions: &mount.ImageOptions{Subpath: "/etc"}}}},
 		"from mode":      {VolumesFrom: []string{"other:bogus"}},
 	} {
 		if _, err := planMounts(&container.Config{}, host, from); !errs.Is(err, errs.InvalidArgument) {

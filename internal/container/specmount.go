@@ -8,6 +8,8 @@ import (
 
 	"github.com/moby/moby/api/types/mount"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	linuxmount "github.com/gantry-run/gantry/internal/linux/mount"
 )
 
 // standardMounts are Docker's for every container, in the order of mounting.
@@ -93,12 +95,19 @@ func specMount(m mountPoint) (specs.Mount, error) {
 		if prop == "" {
 			prop = string(mount.PropagationRPrivate)
 		}
-		return specs.Mount{Destination: m.Destination, Type: "bind", Source: m.Source, Options: append(opts, prop)}, nil
-	}
-	if m.Type == mount.TypeImage {
-		return specs.Mount{Destination: m.Destination, Type: "overlay", Source: "overlay", Options: append(slices.Clone(m.overlay), "ro")}, nil
+		return specs.Mount{Destination: m.Destination, Type: "bind", Source: m.Source, Options: append(append(opts, prop), m.part()...)}, nil
+	case mount.TypeImage:
+		return specs.Mount{Destination: m.Destination, Type: "overlay", Source: "overlay", Options: append(append(slices.Clone(m.overlay), "ro"), m.part()...)}, nil
 	}
 	return specs.Mount{}, fmt.Errorf("mount %s: unknown type %q", m.Destination, m.Type)
+}
+
+// part is the option for the part that is mounted of a volume or an image.
+func (m *mountPoint) part() []string {
+	if m.Subpath == "" {
+		return nil
+	}
+	return []string{linuxmount.SubpathOption + m.Subpath}
 }
 
 func tmpfsMount(m mountPoint) specs.Mount {

@@ -220,6 +220,9 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 	if err := s.findImageMounts(ctx, r); err != nil {
 		return req, err
 	}
+	if err := checkSubpaths(r.Mounts); err != nil {
+		return req, err
+	}
 	sp, err := p.spec()
 	if err != nil {
 		return req, err

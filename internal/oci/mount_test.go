@@ -108,6 +108,48 @@ func TestBindMounts(t *testing.T) {
 	}
 }
 
+// Of a bind mount's directory and of a new filesystem a part can be mounted, and
+// nothing else that a link in it names.
+func TestSubpath(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"lower/sub/deep", "top/sub"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{"lower/sub/file": "lower\n", "top/sub/other": "top\n", "lower/secret": "secret\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, to := range map[string]string{"in": "sub", "abs": "/etc", "up": "../../../../../etc", "proc": "/proc/1/root"} {
+		if err := os.Symlink(to, filepath.Join(dir, "lower", link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	part := func(kind, to, name string) specs.Mount {
+		m := specs.Mount{Destination: to, Type: kind, Source: filepath.Join(dir, "lower"), Options: []string{"rbind", "ro", "x-gantry.subpath=" + name}}
+		if kind == "overlay" {
+			m.Source, m.Options = "overlay", []string{"lowerdir=" + dir + "/top:" + dir + "/lower", "ro", "x-gantry.subpath=" + name}
+		}
+		return m
+	}
+	for kind, want := range map[string]string{"bind": "deep file\n", "overlay": "deep file other\n"} {
+		res, err := runSpec(t, newRuntime(t), CreateOptions{Bundle: newBundle(t), Spec: withMounts(
+			newSpec("sh", "-c", `ls /dir | xargs; cat /new/file; ls /link; touch /dir/x; find / -xdev -name secret; grep -c ' / overlay' /proc/mounts`),
+			part(kind, "/dir", "sub"), part(kind, "/new/file", "in/file"), part(kind, "/link", "in/deep/.."))})
+		if err != nil || !strings.HasPrefix(res.out, want+"lower\n") || !strings.HasSuffix(res.out, "\n0\n") || strings.Contains(res.out, "secret") || !strings.Contains(res.err, "Read-only") {
+			t.Errorf("%s: got %+v, %v", kind, res, err)
+		}
+		for name, text := range map[string]string{"none": "no such file", "abs": "cross-device", "up": "cross-device", "proc": "cross-device", "..": "cross-device", "in/file/x": "not a directory"} {
+			_, err := runSpec(t, newRuntime(t), CreateOptions{Bundle: newBundle(t), Spec: withMounts(newSpec("true"), part(kind, "/dir", name))})
+			if err == nil || !strings.Contains(err.Error(), text) {
+				t.Errorf("%s of %s: got %v, want %s", name, kind, err, text)
+			}
+		}
+	}
+}
+
 func TestCgroupMount(t *testing.T) {
 	for _, private := range []bool{true, false} {
 		spec := newSpec("sh", "-c", "ls -d /sys/fs/cgroup/memory /sys/fs/cgroup/cgroup.procs 2>/dev/null | wc -l; cat /sys/fs/cgroup/memory/cgroup.procs /sys/fs/cgroup/cgroup.procs 2>/dev/null | grep -c '^1$'; mkdir /sys/fs/cgroup/x /sys/fs/cgroup/memory/x")

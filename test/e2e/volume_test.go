@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"archive/tar"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,6 +122,92 @@ func TestImageMount(t *testing.T) {
 	c.ok("rmi", img) // layered keeps its own name
 	matches(t, "unknown image", c.fails(1, "create", "--mount", "type=image,source=nope,target=/x", "busybox"), "")
 	matches(t, "no source", c.fails(1, "create", "--mount", "type=image,target=/x", "busybox"), `invalid mount config for type "image": field Source must not be empty`)
+}
+
+// A part of an image as a mount. Links in the image lead nowhere else.
+func TestImageSubpath(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	t.Parallel()
+	c := currentClient(t)
+	img := testenv.Unique("hostile")
+	c.ok("import", hostileFiles(t), img)
+	t.Cleanup(func() { c.ok("rmi", img) })
+	part := func(image, path string) string {
+		return "type=image,source=" + image + ",target=/img,image-subpath=" + path
+	}
+	equal(t, "directory", c.ok("run", "--rm", "--mount", part("layered", "layers/opaque"), "busybox", "ls", "/img"), "new")
+	equal(t, "file", c.ok("run", "--rm", "--mount", part("layered", "layers/changed"), "busybox", "cat", "/img"), "top")
+	equal(t, "link inside", c.ok("run", "--rm", "--mount", part(img, "in/sub"), "busybox", "ls", "/img"), "file")
+	equal(t, "all", c.ok("run", "--rm", "--mount", part(img, "in/.."), "busybox", "ls", "/img/dir/sub"), "file")
+	matches(t, "written", c.fails(1, "run", "--rm", "--mount", part("layered", "layers"), "busybox", "touch", "/img/x"), "Read-only file system")
+
+	for _, path := range []string{"/etc", "../etc", "dir/../.."} {
+		matches(t, path, c.fails(1, "create", "--mount", part(img, path), "busybox"), `invalid mount config for type "image": subpath must be a relative path within the volume`)
+	}
+	for _, path := range []string{"abs", "root", "proc", "dir/out"} {
+		matches(t, path, c.fails(125, "run", "--rm", "--mount", part(img, path), "busybox", "ls", "/img"), "path concatenation escapes the base directory, base: .*, subpath: "+path+"$")
+	}
+	matches(t, "loop", c.fails(125, "run", "--rm", "--mount", part(img, "loop"), "busybox"), `too many (levels of symbolic )?links`)
+	matches(t, "file as a directory", c.fails(125, "run", "--rm", "--mount", part(img, "dir/sub/file/x"), "busybox"), "not a directory")
+
+	name := c.container()
+	c.ok("create", "--name", name, "--mount", part(img, "none"), "busybox", "true")
+	matches(t, "missing", c.fails(1, "start", name), "cannot access path .*/none: .*no such file or directory")
+	matches(t, "state", c.ok("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}", name), "^created 128 cannot access path .*no such file or directory$")
+	equal(t, "inspect", c.ok("inspect", "-f", "{{(index .HostConfig.Mounts 0).ImageOptions.Subpath}}", name), "none")
+	matches(t, "through volumes-from", c.fails(127, "run", "--rm", "--volumes-from", name, "busybox"), "cannot access path .*/none")
+}
+
+// hostileFiles is an archive of files with links that lead out of it.
+func hostileFiles(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "hostile.tar")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := tar.NewWriter(f)
+	for _, h := range []tar.Header{
+		{Name: "dir/", Typeflag: tar.TypeDir, Mode: 0o755}, {Name: "dir/sub/", Typeflag: tar.TypeDir, Mode: 0o755},
+		{Name: "dir/sub/file", Typeflag: tar.TypeReg, Mode: 0o644}, {Name: "in", Typeflag: tar.TypeSymlink, Linkname: "dir"},
+		{Name: "abs", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, {Name: "root", Typeflag: tar.TypeSymlink, Linkname: "/"},
+		{Name: "proc", Typeflag: tar.TypeSymlink, Linkname: "/proc/1/root"}, {Name: "loop", Typeflag: tar.TypeSymlink, Linkname: "loop"},
+		{Name: "dir/out", Typeflag: tar.TypeSymlink, Linkname: "../../../../../../../../../../../../etc"},
+	} {
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// A part of a volume is looked up at each start, and never outside of the volume.
+func TestVolumeSubpath(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	t.Parallel()
+	c := currentClient(t)
+	volume, name := c.volume(), c.container()
+	inside := func(script string) { c.ok("run", "--rm", "-v", volume+":/v", "busybox", "sh", "-c", script) }
+	inside("mkdir -p /v/dir/sub; echo inside > /v/dir/sub/file; ln -s dir /v/in; ln -s /etc /v/abs")
+	part := func(path string) string {
+		return "type=volume,source=" + volume + ",target=/part,volume-subpath=" + path
+	}
+	equal(t, "directory", c.ok("run", "--rm", "--mount", part("in/sub"), "busybox", "cat", "/part/file"), "inside")
+	equal(t, "file", c.ok("run", "--rm", "--mount", part("dir/sub/file"), "busybox", "cat", "/part"), "inside")
+	matches(t, "link", c.fails(125, "run", "--rm", "--mount", part("abs"), "busybox"), "path concatenation escapes the base directory, base: .*, subpath: abs$")
+
+	c.ok("create", "--name", name, "--mount", part("later"), "busybox", "cat", "/part/file")
+	matches(t, "missing", c.fails(1, "start", "-a", name), "cannot access path .*/later: .*no such file or directory")
+	inside("mkdir /v/later; echo made > /v/later/file")
+	equal(t, "made since", c.ok("start", "-a", name), "made")
+	equal(t, "copied", c.ok("cp", name+":/part/file", filepath.Join(t.TempDir(), "file")), "")
+	inside("rm -r /v/later; ln -s /etc /v/later")
+	matches(t, "exchanged for a link", c.fails(1, "start", "-a", name), "path concatenation escapes the base directory")
+	matches(t, "copied through the link", c.fails(1, "cp", name+":/part/passwd", t.TempDir()), "path concatenation escapes the base directory|no such file|not find")
+	matches(t, "shown", c.ok("inspect", "-f", "{{(index .Mounts 0).Source}}", name), "/_data$")
 }
 
 // currentClient is a client that knows today's options.

@@ -110,6 +110,17 @@ func Clone(dirfd int, path string, recursive bool) (*Detached, error) {
 	return &Detached{fd}, nil
 }
 
+// CloneBeneath is Clone of what lies at name below the directory handle root,
+// whatever links say.
+func CloneBeneath(root int, name string, recursive bool) (*Detached, error) {
+	h, err := RootAt(root).OpenBeneath(name, unix.O_PATH)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(h) }() // only a handle
+	return Clone(h, "", recursive)
+}
+
 // Attr is a change of a mount's attributes.
 type Attr struct {
 	Set, Clear  uint64 // MOUNT_ATTR_*
@@ -170,6 +181,14 @@ func (d *Detached) Attach(target int) error {
 func (d *Detached) AttachIn(dir *Detached, name string) error {
 	if err := unix.MoveMount(d.fd, "", dir.fd, name, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return fmt.Errorf("attach mount: %w", err)
+	}
+	return nil
+}
+
+// Detach takes an attached mount away again; clones of it stay.
+func (d *Detached) Detach() error {
+	if err := unix.Unmount(fmt.Sprintf("/proc/thread-self/fd/%d", d.fd), unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("detach mount: %w", err)
 	}
 	return nil
 }

@@ -28,7 +28,15 @@ type Options struct {
 	CopyUp   bool // "tmpcopyup": a tmpfs starts with what it hides
 	IDMap    bool // "idmap"
 	RecIDMap bool // "ridmap"
+
+	// Subpath is what is mounted of the source instead of all of it
+	// ("x-gantry.subpath=NAME"). It cannot lead out of the source.
+	Subpath string
 }
+
+// SubpathOption is the option for Options.Subpath, without the name. Options
+// with an x are for programs, not for the kernel.
+const SubpathOption = "x-gantry.subpath="
 
 type attrOption struct {
 	bit   uint64
@@ -116,6 +124,10 @@ func (o *Options) add(s string) {
 		return
 	case "remount":
 		return // the mount is made anew, with the final attributes
+	}
+	if name, ok := strings.CutPrefix(s, SubpathOption); ok {
+		o.Subpath = name
+		return
 	}
 	if base, ok := strings.CutPrefix(s, "r"); ok {
 		if a, ok := attrOptions[base]; ok {

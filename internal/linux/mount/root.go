@@ -35,6 +35,11 @@ func (r Root) OpenNoLinks(name string, flags int) (int, error) {
 	return r.open(name, flags, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_SYMLINKS)
 }
 
+// OpenBeneath is Open, but refuses names and links that lead out of the root (EXDEV).
+func (r Root) OpenBeneath(name string, flags int) (int, error) {
+	return r.open(name, flags, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_MAGICLINKS)
+}
+
 func (r Root) open(name string, flags int, resolve uint64) (int, error) {
 	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: resolve}
 	for {

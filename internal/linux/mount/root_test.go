@@ -153,3 +153,31 @@ func TestParentDir(t *testing.T) {
 		}
 	}
 }
+
+func TestOpenBeneath(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "root/in/deep"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for link, to := range map[string]string{
+		"rel": "in", "around": "in/deep/../..", "abs": "/etc", "self": dir + "/root/in", "up": "../..", "proc": "/proc/self/root", "loop": "loop",
+	} {
+		if err := os.Symlink(to, filepath.Join(dir, "root", link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root := openRoot(t, filepath.Join(dir, "root"))
+	for name, want := range map[string]error{
+		".": nil, "in/deep": nil, "rel/deep": nil, "around/in": nil, "in/..": nil,
+		"..": unix.EXDEV, "in/../..": unix.EXDEV, "/in": nil, "abs": unix.EXDEV, "self": unix.EXDEV, "up": unix.EXDEV, "proc": unix.EXDEV,
+		"loop": unix.ELOOP, "none": unix.ENOENT,
+	} {
+		h, err := root.OpenBeneath(name, unix.O_PATH)
+		if !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", name, err, want)
+		}
+		if err == nil {
+			_ = unix.Close(h)
+		}
+	}
+}

@@ -3,7 +3,6 @@ package boot
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"strings"
 
@@ -306,18 +305,28 @@ func (b *initializer) makeMount(m plan.Mount) (d *mount.Detached, dir bool, err 
 	if err != nil {
 		return nil, false, err
 	}
+	if o.Subpath != "" {
+		if d, err = b.narrow(d, o.Subpath); err != nil {
+			return nil, false, err
+		}
+	}
 	if err = finishAttrs(d, o); err != nil {
 		d.Close()
+		return nil, false, err
 	}
-	return d, true, err
+	dir = o.Subpath == ""
+	if !dir {
+		dir, err = mount.IsDir(d.FD())
+	}
+	return d, dir, err
 }
 
 // bindMount makes a bind mount. propagation is that of the whole tree, 0 to leave
 // it; the options may demand another.
 func bindMount(source string, o mount.Options, propagation uint64) (*mount.Detached, bool, error) {
-	d, err := mount.Clone(unix.AT_FDCWD, source, o.Recursive)
+	d, err := cloneSource(source, o)
 	if err != nil {
-		return nil, false, &os.PathError{Op: "bind", Path: source, Err: errors.Unwrap(err)}
+		return nil, false, err
 	}
 	dir, err := mount.IsDir(d.FD())
 	if err == nil {

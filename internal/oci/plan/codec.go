@@ -254,6 +254,7 @@ func (c *codec) options(o *mount.Options) {
 	c.bool(&o.CopyUp)
 	c.bool(&o.IDMap)
 	c.bool(&o.RecIDMap)
+	c.string(&o.Subpath)
 }
 
 func (c *codec) process(p *Process) {
