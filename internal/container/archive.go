@@ -236,6 +236,9 @@ func (s *Service) assembled(ctx context.Context, r *record, f func(mount.Root) e
 		return err
 	}
 	defer d.Close()
+	if r.State.StartedAt.IsZero() {
+		makeWorkdir(mount.RootAt(d.FD()), r.Config.WorkingDir)
+	}
 	namespace := -1
 	err = ns.OnThread(func() error {
 		if err := s.assemble(r, d); err != nil {
@@ -249,6 +252,17 @@ func (s *Service) assembled(ctx context.Context, r *record, f func(mount.Root) e
 	}
 	defer unix.Close(namespace) //nolint:errcheck // it kept the mounts in place
 	return f(mount.RootAt(d.FD()))
+}
+
+// makeWorkdir makes the working directory as the first start does, for what is
+// copied into it before. Why it cannot be made, the start tells.
+func makeWorkdir(root mount.Root, dir string) {
+	if dir == "" {
+		return
+	}
+	if h, err := root.OpenOrCreate(dir, true); err == nil {
+		_ = unix.Close(h) // only a handle
+	}
 }
 
 // assemble makes a mount namespace of the calling thread's with the root and all

@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +41,9 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 	}
 	if err := s.Defaults.checkCgroupParent(host.CgroupParent); err != nil {
 		return resp, err
+	}
+	if cfg.WorkingDir != "" {
+		cfg.WorkingDir = path.Clean(cfg.WorkingDir)
 	}
 	if err := s.checkModes(ctx, host, req.Network); err != nil {
 		return resp, err

@@ -186,3 +186,15 @@ func TestExport(t *testing.T) {
 		})
 	}
 }
+
+// TestCopyToWorkdir: the working directory is there before the first start.
+func TestCopyToWorkdir(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		dir, name := t.TempDir(), c.container()
+		plant(t, dir, map[string]string{"file": "copied"})
+		c.ok("create", "--name", name, "-w", "/made//./here/", "busybox", "cat", "file")
+		equal(t, "inspect", c.ok("inspect", "-f", "{{.Config.WorkingDir}}", name), "/made/here")
+		c.ok("cp", filepath.Join(dir, "file"), name+":/made/here/")
+		equal(t, "start", c.ok("start", "-a", name), "copied")
+	})
+}
