@@ -52,7 +52,8 @@ func (s *Service) networkFiles(r *record, sb *engine.Sandbox) (hostname string, 
 	return hostname, linkEnv, nil
 }
 
-// borrowNetworkFiles copies the files of the container whose network is joined.
+// borrowNetworkFiles copies the files and the names of the container whose network
+// is joined.
 func (s *Service) borrowNetworkFiles(r *record, ref string) (string, error) {
 	other, err := s.find(ref)
 	if err != nil {
@@ -68,7 +69,10 @@ func (s *Service) borrowNetworkFiles(r *record, ref string) (string, error) {
 			return "", fmt.Errorf("share %s of container %s: %w", name, o.ID, err)
 		}
 	}
-	return o.Config.Hostname, nil
+	cfg := *r.Config
+	cfg.Hostname, cfg.Domainname = o.Config.Hostname, o.Config.Domainname
+	r.Config = &cfg
+	return cfg.Hostname, nil
 }
 
 func hosts(r *record, hostname, links string, sb *engine.Sandbox) string {

@@ -35,7 +35,7 @@ func (p *plan) standardMounts() []specs.Mount {
 	case h.IpcMode.IsHost():
 		ms = append(ms, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "nosuid", "noexec", "nodev"}})
 	case h.IpcMode.IsContainer():
-		ms = append(ms, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: p.joined["shm"], Options: []string{"rbind", "nosuid", "noexec", "nodev"}})
+		ms = append(ms, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "nosuid", "noexec", "nodev", linuxmount.NamespaceOption + p.joined["shm"]}})
 	default:
 		ms = append(ms, specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", shmSize(h)}})
 	}

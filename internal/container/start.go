@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path"
 	"strings"
 	"time"
 
@@ -59,7 +58,7 @@ func (s *Service) start(ctx context.Context, c *ctr) error {
 	}
 	saveErr := s.update(c, func(r *record) {
 		r.State.Error, r.State.ExitCode = err.Error(), startExitCode(err)
-		r.State.FinishedAt = time.Now().UTC()
+		r.Endpoints, r.Ports = idleEndpoints(r.Endpoints), nil
 	})
 	if saveErr != nil {
 		s.Log.Error("record failed start", "container", r.ID, "error", saveErr)
@@ -136,7 +135,7 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 // policy is applied. In memory it does not run yet.
 func (s *Service) recordStart(c *ctr, r *record) error {
 	c.mu.Lock()
-	c.rec.Endpoints, c.rec.Ports, c.rec.Reviving = r.Endpoints, r.Ports, false
+	c.rec.Config, c.rec.Endpoints, c.rec.Ports, c.rec.Reviving = r.Config, r.Endpoints, r.Ports, false
 	durable := c.rec
 	c.mu.Unlock()
 	durable.State = state{Status: container.StateRunning, StartedAt: time.Now().UTC(), FinishedAt: durable.State.FinishedAt}
@@ -256,36 +255,4 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 func (s *Service) streams(r *record, req *wire.Start) {
 	req.OpenStdin, req.StdinOnce, req.TTY = r.Config.OpenStdin, r.Config.StdinOnce, r.Config.Tty
 	req.Log = s.log(r)
-}
-
-// joinedNamespaces resolves container:X modes to the namespaces of X's init.
-func (s *Service) joinedNamespaces(r *record) (map[string]string, error) {
-	joined := map[string]string{}
-	for kind, ref := range map[string]string{
-		"network": r.Host.NetworkMode.ConnectedContainer(), "pid": r.Host.PidMode.Container(), "ipc": r.Host.IpcMode.Container(),
-	} {
-		if ref == "" {
-			continue
-		}
-		other, err := s.find(ref)
-		if err != nil {
-			return nil, err
-		}
-		o := other.view()
-		if !o.State.running() {
-			return nil, errs.New(errs.Conflict, "cannot join namespace of a non running container: container %s is %s", o.Name, o.State.Status)
-		}
-		ns := map[string]string{"network": "net"}[kind]
-		if ns == "" {
-			ns = kind
-		}
-		joined[kind] = path.Join("/proc", fmt.Sprint(o.State.Pid), "ns", ns)
-		if kind == "ipc" {
-			joined["shm"] = path.Join("/proc", fmt.Sprint(o.State.Pid), "root/dev/shm")
-		}
-		if kind == "network" { // containers that share a network share its host name, too
-			joined["uts"] = path.Join("/proc", fmt.Sprint(o.State.Pid), "ns/uts")
-		}
-	}
-	return joined, nil
 }

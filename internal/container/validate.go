@@ -245,13 +245,8 @@ func validateLogMode(opts map[string]string) error {
 // checkModes verifies what refers to other objects: networks and containers
 // whose namespaces are joined.
 func (s *Service) checkModes(ctx context.Context, h *container.HostConfig, network *networktypes.NetworkingConfig) error {
-	for _, ref := range []string{h.NetworkMode.ConnectedContainer(), h.PidMode.Container(), h.IpcMode.Container()} {
-		if ref == "" {
-			continue
-		}
-		if _, err := s.find(ref); err != nil {
-			return badReference(err)
-		}
+	if err := s.pinModes(h); err != nil {
+		return err
 	}
 	if h.NetworkMode.IsContainer() || h.NetworkMode.IsHost() || h.NetworkMode.IsNone() {
 		return nil

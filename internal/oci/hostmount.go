@@ -17,7 +17,7 @@ import (
 )
 
 // hostMounts makes the mounts that the container cannot make: those whose ids are
-// mapped and, for an init in a user namespace, which may have no rights there, the
+// mapped, those from another mount namespace and, for an init in a user namespace, which may have no rights there, the
 // root filesystem and everything else that comes from the machine. first is the
 // number that the first one gets in init; with onThread they are used from here.
 // The descriptors are the caller's.
@@ -55,7 +55,7 @@ func (job *creation) hostMounts(j *joined, first int, onThread bool) (all []int,
 	}
 	for i := range root.Targets {
 		m := &root.Targets[i]
-		if !m.Options.Bind || !prepare && !m.Options.IDMap {
+		if !m.Options.Bind || !prepare && !m.Options.IDMap && m.Options.Namespace == "" {
 			continue
 		}
 		users := -1

@@ -294,3 +294,34 @@ func TestCopyUpAndRestartKeepsFiles(t *testing.T) {
 		}
 	})
 }
+
+// TestJoin: containers in the namespaces of another one, which they know by its
+// ID: neither a new name nor a new container with the old one makes a difference.
+func TestJoin(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		donor, old := c.background("--ipc", "shareable", "--hostname", "donor", "--domainname", "example"), c.container()
+		c.ok("exec", donor, "sh", "-c", "echo shared > /dev/shm/file")
+		id := c.ok("inspect", "-f", "{{.Id}}", donor)
+		equal(t, "ipc", c.ok("run", "--rm", "--ipc", "container:"+donor, "busybox", "sh", "-c", "cat /dev/shm/file; readlink /proc/self/ns/ipc; echo back > /dev/shm/other"),
+			"shared\n"+c.ok("exec", donor, "readlink", "/proc/self/ns/ipc"))
+		equal(t, "written by the other", c.ok("exec", donor, "cat", "/dev/shm/other"), "back")
+
+		name := c.container()
+		c.ok("create", "--name", name, "--network", "container:"+donor, "--pid", "container:"+donor, "--ipc", "container:"+donor, "busybox", "sh", "-c",
+			"for n in net pid ipc; do readlink /proc/self/ns/$n; done; hostname")
+		equal(t, "modes", c.ok("inspect", "-f", "{{.HostConfig.NetworkMode}} {{.HostConfig.PidMode}} {{.HostConfig.IpcMode}}", name), strings.TrimSpace(strings.Repeat("container:"+id+" ", 3)))
+		c.ok("rename", donor, old)
+		own := c.ok("exec", old, "sh", "-c", "for n in net pid ipc; do readlink /proc/self/ns/$n; done; hostname")
+		equal(t, "all", c.ok("start", "-a", name), own)
+		equal(t, "names", c.ok("inspect", "-f", "{{.Config.Hostname}}.{{.Config.Domainname}}", name), "donor.example")
+
+		c.ok("stop", "-t", "0", old)
+		matches(t, "stopped", c.fails(1, "start", name), "cannot join network (namespace )?of a non running container")
+		c.ok("rm", old)
+		c.ok("run", "-d", "--name", donor, "busybox", "sleep", "600") // another one
+		matches(t, "removed", c.fails(1, "start", name), "No such container: "+id)
+
+		private := c.background()
+		matches(t, "private", c.fails(125, "run", "--rm", "--ipc", "container:"+private, "busybox"), "non-shareable IPC")
+	})
+}

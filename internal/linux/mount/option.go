@@ -32,11 +32,18 @@ type Options struct {
 	// Subpath is what is mounted of the source instead of all of it
 	// ("x-gantry.subpath=NAME"). It cannot lead out of the source.
 	Subpath string
+
+	// Namespace is the mount namespace, by its file, in which the source of a bind
+	// mount is looked up ("x-gantry.mntns=FILE").
+	Namespace string
 }
 
-// SubpathOption is the option for Options.Subpath, without the name. Options
+// The options for Options.Subpath and Options.Namespace, without the name. Those
 // with an x are for programs, not for the kernel.
-const SubpathOption = "x-gantry.subpath="
+const (
+	SubpathOption   = "x-gantry.subpath="
+	NamespaceOption = "x-gantry.mntns="
+)
 
 type attrOption struct {
 	bit   uint64
@@ -127,6 +134,10 @@ func (o *Options) add(s string) {
 	}
 	if name, ok := strings.CutPrefix(s, SubpathOption); ok {
 		o.Subpath = name
+		return
+	}
+	if file, ok := strings.CutPrefix(s, NamespaceOption); ok {
+		o.Namespace = file
 		return
 	}
 	if base, ok := strings.CutPrefix(s, "r"); ok {

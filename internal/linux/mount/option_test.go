@@ -25,7 +25,7 @@ func TestParseOptions(t *testing.T) {
 		{[]string{"slave", "shared"}, Options{Propagation: unix.MS_SHARED}},
 		{[]string{"sync", "mode=755", "size=1k", "defaults", ""}, Options{Superblock: []string{"sync"}, Data: []string{"mode=755", "size=1k"}}},
 		{[]string{"tmpcopyup", "ridmap"}, Options{CopyUp: true, IDMap: true, RecIDMap: true}},
-		{[]string{"x-gantry.subpath=a/ro,b", "x-other"}, Options{Subpath: "a/ro,b", Data: []string{"x-other"}}},
+		{[]string{"x-gantry.subpath=a/ro,b", "x-other", "x-gantry.mntns=/proc/1/ns/mnt"}, Options{Subpath: "a/ro,b", Data: []string{"x-other"}, Namespace: "/proc/1/ns/mnt"}},
 		{[]string{"lowerdir=a:b", "r", "rubbish"}, Options{Data: []string{"lowerdir=a:b", "r", "rubbish"}}},
 	} {
 		if got := ParseOptions(tc.in); !reflect.DeepEqual(got, tc.want) {

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -63,7 +64,17 @@ func PrepareSharedRoot(r *plan.Root) (root, place int, err error) {
 // them: what the container mounts in it must not appear there.
 // users is the user namespace whose mappings its ids get, -1: none.
 func PrepareBind(r *plan.Root, m plan.Mount, users int) (int, error) {
-	d, _, err := bindMount(m.Source, m.Options, r.Propagation)
+	var d *mount.Detached
+	bind := func() (err error) {
+		d, _, err = bindMount(m.Source, m.Options, r.Propagation)
+		return err
+	}
+	var err error
+	if m.Options.Namespace == "" {
+		err = bind()
+	} else {
+		err = inNamespace(m.Options.Namespace, bind)
+	}
 	if err == nil && users >= 0 {
 		if err = d.MapIDs(users, m.Options.RecIDMap); err != nil {
 			d.Close()
@@ -73,4 +84,20 @@ func PrepareBind(r *plan.Root, m plan.Mount, users int) (int, error) {
 		return -1, fmt.Errorf("error mounting %q to rootfs at %q: %w", m.Source, m.Target, err)
 	}
 	return d.FD(), nil
+}
+
+// inNamespace calls f where the mounts are those of a mount namespace, whose root
+// is then /: only there can they be cloned.
+func inNamespace(file string, f func() error) error {
+	return ns.OnThread(func() error {
+		h, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &os.PathError{Op: "open", Path: file, Err: err}
+		}
+		defer fd.Close(h)
+		if err := ns.Join(h, unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("join mount namespace %s: %w", file, err)
+		}
+		return f()
+	})
 }

@@ -255,6 +255,7 @@ func (c *codec) options(o *mount.Options) {
 	c.bool(&o.IDMap)
 	c.bool(&o.RecIDMap)
 	c.string(&o.Subpath)
+	c.string(&o.Namespace)
 }
 
 func (c *codec) process(p *Process) {
