@@ -210,7 +210,9 @@ func mergeImage(in *container.Config, img engine.Image) *container.Config {
 		cfg.Shell = img.Shell
 	}
 	cfg.Env = mergeEnv(img.Config.Env, cfg.Env)
-	cfg.Labels = mergeMap(img.Config.Labels, cfg.Labels)
+	if cfg.Labels = mergeMap(img.Config.Labels, cfg.Labels); cfg.Labels == nil {
+		cfg.Labels = map[string]string{}
+	}
 	if cfg.Volumes = mergeMap(img.Config.Volumes, cfg.Volumes); len(cfg.Volumes) == 0 {
 		cfg.Volumes = nil
 	}

@@ -9,20 +9,25 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
+
+	"github.com/gantry-run/gantry/internal/engine"
 )
 
 // Inspect gives everything about a container.
-func (s *Service) Inspect(ctx context.Context, id string, size bool) (container.InspectResponse, error) {
+func (s *Service) Inspect(ctx context.Context, id string, size bool) (resp engine.ContainerInspect, err error) {
 	c, err := s.find(id)
 	if err != nil {
-		return container.InspectResponse{}, err
+		return resp, err
 	}
 	r := c.view()
 	host := *r.Host
 	if len(r.Links) > 0 {
 		host.Links = s.shownLinks(&r)
 	}
-	resp := container.InspectResponse{
+	if ep := r.Network[string(r.Host.NetworkMode)]; ep != nil {
+		resp.MacAddress = ep.MacAddress
+	}
+	resp.InspectResponse = container.InspectResponse{
 		ID: r.ID, Created: r.Created.Format(time.RFC3339Nano), Path: r.Path, Args: notNil(r.Args),
 		State: apiState(c, r.State), Image: r.ImageID, Name: "/" + r.Name, RestartCount: r.RestartCount,
 		ResolvConfPath: s.netFile(&r, "resolv.conf"), HostnamePath: s.netFile(&r, "hostname"), HostsPath: s.netFile(&r, "hosts"),
@@ -90,14 +95,15 @@ func networkSettings(r *record) *container.NetworkSettings {
 	return ns
 }
 
+// endpoints are those of a run, or else the networks that the next will join.
 func endpoints(r *record) map[string]*network.EndpointSettings {
+	if r.Host.NetworkMode.IsContainer() || r.Config.NetworkDisabled {
+		return map[string]*network.EndpointSettings{}
+	}
 	if len(r.Endpoints) > 0 {
 		return r.Endpoints
 	}
 	mode := string(r.Host.NetworkMode)
-	if r.Host.NetworkMode.IsContainer() {
-		return nil
-	}
 	if ep := r.Network[mode]; ep != nil {
 		return map[string]*network.EndpointSettings{mode: ep}
 	}

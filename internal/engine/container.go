@@ -19,6 +19,12 @@ type ContainerCreate struct {
 	Network  *networktypes.NetworkingConfig
 }
 
+// ContainerInspect is GET /containers/{id}/json.
+type ContainerInspect struct {
+	container.InspectResponse
+	MacAddress networktypes.HardwareAddr // that was asked for on the main network, if any
+}
+
 // ContainerList are the options of GET /containers/json.
 type ContainerList struct {
 	All     bool
@@ -83,7 +89,7 @@ type Containers interface {
 	Unlink(ctx context.Context, name string) error
 	// Wait returns at once with a channel that gives one answer.
 	Wait(ctx context.Context, id string, cond container.WaitCondition) (<-chan container.WaitResponse, error)
-	Inspect(ctx context.Context, id string, size bool) (container.InspectResponse, error)
+	Inspect(ctx context.Context, id string, size bool) (ContainerInspect, error)
 	List(ctx context.Context, opts ContainerList) ([]container.Summary, error)
 	// Logs writes to the stream that open returns; open is called once, when
 	// nothing can fail any more with a status. tty tells the framing.

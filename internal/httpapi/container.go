@@ -6,7 +6,6 @@ import (
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/storage"
 )
 
 func (a *api) containerList(w *reply, r *request) error {
@@ -35,14 +34,18 @@ func (a *api) containerList(w *reply, r *request) error {
 			list[i].Health = nil
 		}
 	}
+	if r.version.before(52) {
+		return w.json(http.StatusOK, olderSummaries(list))
+	}
 	return w.json(http.StatusOK, orEmpty(list))
 }
 
 func (a *api) containerInspect(w *reply, r *request) error {
-	c, err := a.backend.Containers.Inspect(r.Context(), r.name, r.flag("size"))
+	found, err := a.backend.Containers.Inspect(r.Context(), r.name, r.flag("size"))
 	if err != nil {
 		return err
 	}
+	c := found.InspectResponse
 	if c.Config == nil {
 		c.Config = &container.Config{}
 	}
@@ -52,57 +55,11 @@ func (a *api) containerInspect(w *reply, r *request) error {
 	if !r.version.before(52) {
 		return w.json(http.StatusOK, c)
 	}
-	v, err := withFields(olderContainer(&c, r.version), olderContainerFields(&c, r.version))
+	v, err := withFields(olderContainer(&c, r.version), olderContainerFields(&c, found.MacAddress))
 	if err != nil {
 		return err
 	}
 	return w.json(http.StatusOK, v)
-}
-
-// olderContainer changes c to what versions before 1.52 had.
-func olderContainer(c *container.InspectResponse, v version) *container.InspectResponse {
-	if c.GraphDriver == nil {
-		c.GraphDriver = &storage.DriverData{Name: c.Driver}
-		if s := c.Storage; s != nil && s.RootFS != nil && s.RootFS.Snapshot != nil {
-			c.GraphDriver.Name = s.RootFS.Snapshot.Name
-		}
-	}
-	c.Storage = nil
-	if c.NetworkSettings != nil && v.before(45) {
-		for name, endpoint := range c.NetworkSettings.Networks {
-			if endpoint != nil && container.NetworkMode(name).IsUserDefined() {
-				endpoint.Aliases = appendMissing(endpoint.Aliases, shortID(c.ID), c.Config.Hostname)
-			}
-		}
-	}
-	return c
-}
-
-// olderContainerFields are members that versions before 1.52 had and today's
-// type lacks: the address on the default bridge, repeated at the top.
-func olderContainerFields(c *container.InspectResponse, v version) fields {
-	network := fields{
-		"Bridge": "", "HairpinMode": false, "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0,
-		"SecondaryIPAddresses": nil, "SecondaryIPv6Addresses": nil,
-		"EndpointID": "", "Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
-		"IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "MacAddress": "",
-	}
-	if c.NetworkSettings != nil && c.NetworkSettings.Networks["bridge"] != nil {
-		bridge := c.NetworkSettings.Networks["bridge"]
-		network["EndpointID"] = bridge.EndpointID
-		network["Gateway"] = bridge.Gateway
-		network["GlobalIPv6Address"] = bridge.GlobalIPv6Address
-		network["GlobalIPv6PrefixLen"] = bridge.GlobalIPv6PrefixLen
-		network["IPAddress"] = bridge.IPAddress
-		network["IPPrefixLen"] = bridge.IPPrefixLen
-		network["IPv6Gateway"] = bridge.IPv6Gateway
-		network["MacAddress"] = bridge.MacAddress
-	}
-	extra := fields{"NetworkSettings": network, "Config": fields{"OnBuild": nil}}
-	if v.before(42) {
-		extra["HostConfig"] = fields{"KernelMemory": 0, "KernelMemoryTCP": 0}
-	}
-	return extra
 }
 
 func (a *api) containerTop(w *reply, r *request) error {

@@ -1,7 +1,10 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
@@ -82,7 +85,10 @@ func (r *request) decodeCreate() (*createBody, error) {
 	return body, nil
 }
 
+// unmarshalCreate decodes a create request. Docker took single strings for lists
+// of arguments until 1.51, and clients rely on it.
 func unmarshalCreate(data []byte, body *createBody) error {
+	data = listArguments(data)
 	// Docker names the decoder's own error here, "EOF" for an empty body.
 	if err := unmarshalBody(data, &body.CreateRequest); err != nil {
 		if len(data) == 0 {
@@ -94,4 +100,30 @@ func unmarshalCreate(data []byte, body *createBody) error {
 	// expected are as good as absent.
 	_ = unmarshalBody(data, &body.older)
 	return nil
+}
+
+// listArguments makes lists of the arguments that are single strings. What is
+// no object stays as it is, for others to complain.
+func listArguments(data []byte) []byte {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(data, &object) != nil {
+		return data
+	}
+	changed := false
+	for key, value := range object {
+		switch strings.ToLower(key) {
+		case "cmd", "entrypoint", "shell":
+			if len(value) > 0 && value[0] == '"' {
+				object[key], changed = slices.Concat([]byte("["), value, []byte("]")), true
+			}
+		}
+	}
+	if !changed {
+		return data
+	}
+	out, err := json.Marshal(object)
+	if err != nil {
+		return data
+	}
+	return out
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/moby/moby/api/types/build"
-	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/api/types/volume"
@@ -16,7 +15,7 @@ import (
 type olderDiskUsage struct {
 	LayersSize int64               `json:"LayersSize,omitempty"`
 	Images     []any               `json:"Images,omitzero"`
-	Containers []container.Summary `json:"Containers,omitzero"`
+	Containers []olderSummary      `json:"Containers,omitzero"`
 	Volumes    []volume.Volume     `json:"Volumes,omitzero"`
 	BuildCache []build.CacheRecord `json:"BuildCache,omitzero"`
 }
@@ -128,7 +127,7 @@ func older(usage *system.DiskUsage, v version) (*olderDiskUsage, error) {
 		}
 	}
 	if u := usage.ContainerUsage; u != nil {
-		out.Containers = orEmpty(u.Items)
+		out.Containers = olderSummaries(u.Items)
 	}
 	if u := usage.VolumeUsage; u != nil {
 		out.Volumes = orEmpty(u.Items)

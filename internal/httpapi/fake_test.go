@@ -300,14 +300,17 @@ func (*fakeContainers) Unlink(_ context.Context, name string) error {
 	return errs.New(errs.NotFound, "No such container: %s", name)
 }
 
-func (f *fakeContainers) Inspect(_ context.Context, id string, size bool) (container.InspectResponse, error) {
+func (f *fakeContainers) Inspect(_ context.Context, id string, size bool) (resp engine.ContainerInspect, err error) {
 	c, err := f.find(id)
 	if err != nil {
-		return container.InspectResponse{}, err
+		return resp, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return container.InspectResponse{
+	if ep := c.req.Network.EndpointsConfig["bridge"]; ep != nil {
+		resp.MacAddress = ep.MacAddress
+	}
+	resp.InspectResponse = container.InspectResponse{
 		ID: c.id, Name: "/" + c.name, Created: "2026-01-02T03:04:05.000000006Z", Path: "x", Driver: "overlayfs", Platform: "linux",
 		Image: "sha256:" + strings.Repeat("ab", 32), Args: []string{}, Mounts: []container.MountPoint{},
 		State:      &container.State{Status: c.state, Running: c.state == container.StateRunning, ExitCode: c.exit},
@@ -317,7 +320,8 @@ func (f *fakeContainers) Inspect(_ context.Context, id string, size bool) (conta
 			"bridge": {NetworkID: "net1", EndpointID: "ep1", IPAddress: mustAddr("172.17.0.2"), IPPrefixLen: 16, Gateway: mustAddr("172.17.0.1")},
 			"front":  {NetworkID: "net2", Aliases: []string{"web"}},
 		}},
-	}, nil
+	}
+	return resp, nil
 }
 
 func (f *fakeContainers) List(_ context.Context, opts engine.ContainerList) ([]container.Summary, error) {
