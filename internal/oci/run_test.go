@@ -114,6 +114,16 @@ func TestBadCwd(t *testing.T) {
 	if err == nil || err.Error() != `chdir to cwd ("/nope") set in config.json failed: no such file or directory` {
 		t.Errorf("got %v", err)
 	}
+	// What is mounted last is there, too.
+	for dir, script := range map[string]string{"/proc": "pwd; test -e version", "/proc/self": "test -e version || test -e status && pwd", "/proc/1/net/": "pwd"} {
+		if res := run(t, script, func(s *specs.Spec) { s.Process.Cwd = dir }); !strings.HasPrefix(res.out, "/proc") || res.code != 0 {
+			t.Errorf("%s: got %+v", dir, res)
+		}
+	}
+	_, err = runSpec(t, newRuntime(t), CreateOptions{Bundle: newBundle(t), Spec: func() *specs.Spec { s := newSpec("true"); s.Process.Cwd = "/proc/nope"; return s }()})
+	if err == nil || err.Error() != `chdir to cwd ("/proc/nope") set in config.json failed: no such file or directory` {
+		t.Errorf("got %v", err)
+	}
 	// run makes it, as runc does
 	if res := run(t, "pwd", func(s *specs.Spec) { s.Process.Cwd = "/made/here" }); res.out != "/made/here\n" {
 		t.Errorf("got %+v", res)

@@ -211,6 +211,13 @@ func TestDevices(t *testing.T) {
 	if !strings.Contains(res.err, "No space left on device") || !strings.Contains(res.err, "/tmp/kmsg': Operation not permitted") {
 		t.Errorf("got %q", res.err)
 	}
+	// A device may be mounted in place of another one.
+	res = run(t, "stat -c '%t:%T' /dev/random", func(s *specs.Spec) {
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/dev/random", Type: "bind", Source: "/dev/urandom", Options: []string{"bind"}})
+	})
+	if res.out != "1:9\n" {
+		t.Errorf("got %+v", res)
+	}
 	mode, uid := os.FileMode(0o640), uint32(7)
 	number := func(n int64) *int64 { return &n }
 	res = run(t, "stat -c '%F %a %u %t:%T' /dev/sub/kmsg; head -c 0 /dev/sub/kmsg && echo readable; echo > /dev/sub/kmsg", func(s *specs.Spec) {

@@ -78,7 +78,11 @@ func (b *initializer) makeDevice(dir int, name string, d plan.Device) error {
 		if err == nil && st.Mode&unix.S_IFMT == d.Mode&unix.S_IFMT && st.Rdev == uint64(rdev) {
 			return nil
 		}
-		if err = unix.Unlinkat(dir, name, 0); err == nil {
+		err = unix.Unlinkat(dir, name, 0)
+		if errors.Is(err, unix.EBUSY) {
+			return nil // another device was mounted in its place
+		}
+		if err == nil {
 			err = unix.Mknodat(dir, name, d.Mode, rdev)
 		}
 	}

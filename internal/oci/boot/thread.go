@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -48,13 +49,19 @@ func Threadable(p *plan.Init, unshare uintptr) bool {
 			continue
 		}
 		for _, later := range p.Root.Targets[i+1:] {
-			if later.Target == m.Target || below(later.Target, m.Target) {
+			if within(later.Target, m.Target) {
 				return false
 			}
+		}
+		if within(path.Clean(p.Process.Cwd), m.Target) || within(path.Clean(p.Process.Args[0]), m.Target) {
+			return false
 		}
 	}
 	return true
 }
+
+// within tells whether the path name is dir or in it.
+func within(name, dir string) bool { return name == dir || below(name, dir) }
 
 // below tells whether the path name is in dir.
 func below(name, dir string) bool { return strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/") }
