@@ -1,6 +1,7 @@
 package container
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -115,7 +116,7 @@ func deviceNode(p string) (specs.LinuxDevice, error) {
 	case unix.S_IFBLK:
 		typ = "b"
 	default:
-		return specs.LinuxDevice{}, &os.PathError{Op: "open", Path: p, Err: unix.ENODEV}
+		return specs.LinuxDevice{}, errors.New("not a device node")
 	}
 	mode := os.FileMode(st.Mode & 0o777)
 	return specs.LinuxDevice{

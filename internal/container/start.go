@@ -83,7 +83,7 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	r := c.view()
 	sandbox, err := s.connect(ctx, &r)
 	if err != nil {
-		return err
+		return errs.New(errs.KindOf(err), "failed to set up container networking: %w", err)
 	}
 	if sandbox != nil {
 		undo.Push(func(ctx context.Context) error { return s.disconnect(ctx, &r) })

@@ -55,7 +55,7 @@ func (s *Service) Attach(ctx context.Context, req engine.NetworkRequest) (_ *eng
 		return nil, err
 	}
 	undo.Push(func(context.Context) error { return s.unpublish(b) })
-	sp, err := s.furnish(b, plan.sysctls)
+	sp, err := s.furnish(b, plan)
 	if err != nil {
 		return nil, err
 	}
@@ -134,19 +134,26 @@ func (s *Service) settle(b *box, sp *spare) {
 	s.net.pool.disown(sp)
 }
 
-// furnish gives a prepared namespace the box's address.
-func (s *Service) furnish(b *box, sysctls map[string]string) (*spare, error) {
+// linkLocalBits is the prefix length of link-local addresses.
+const linkLocalBits = 16
+
+// furnish gives a prepared namespace the box's addresses.
+func (s *Service) furnish(b *box, p *attachPlan) (*spare, error) {
 	sp, err := s.net.pool.get()
 	if err != nil {
 		return nil, err
 	}
-	err = sp.in.Do(
+	reqs := []netlink.Request{
 		netlink.LinkMAC(netlink.At(sp.eth), []byte(b.mac)),
 		netlink.AddAddr(sp.eth, netip.PrefixFrom(b.ip, s.net.bridge.subnet.Bits())),
 		netlink.AddDefaultRoute(sp.eth, s.net.gateway),
-	)
-	if err == nil && len(sysctls) > 0 {
-		err = netns.Do(sp.ns, func() error { return applySysctls(sysctls) })
+	}
+	for _, ip := range linkLocal(p.settings) {
+		reqs = append(reqs, netlink.AddAddr(sp.eth, netip.PrefixFrom(ip, linkLocalBits)))
+	}
+	err = sp.in.Do(reqs...)
+	if err == nil && len(p.sysctls) > 0 {
+		err = netns.Do(sp.ns, func() error { return applySysctls(p.sysctls) })
 	}
 	if err != nil {
 		s.vacate(sp)

@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 
 	networktypes "github.com/moby/moby/api/types/network"
@@ -52,8 +53,13 @@ func checkSettings(network string, e *networktypes.EndpointSettings) error {
 		return nil
 	}
 	var all []string
-	if c := e.IPAMConfig; c != nil && (c.IPv4Address.IsValid() || c.IPv6Address.IsValid() || len(c.LinkLocalIPs) > 0) {
+	if c := e.IPAMConfig; c != nil && (c.IPv4Address.IsValid() || c.IPv6Address.IsValid()) {
 		all = append(all, errStaticAddress.Error())
+	}
+	for _, ip := range linkLocal(e) {
+		if !ip.Is4() || !ip.IsLinkLocalUnicast() {
+			all = append(all, "invalid link local IP address: "+ip.String())
+		}
 	}
 	if len(e.Aliases) > 0 {
 		all = append(all, errAlias.Error())
@@ -65,4 +71,12 @@ func checkSettings(network string, e *networktypes.EndpointSettings) error {
 		return nil
 	}
 	return errs.New(errs.InvalidArgument, "invalid config for network %s: invalid endpoint settings:\n%s", network, strings.Join(all, "\n"))
+}
+
+// linkLocal are the addresses that an endpoint has besides its own.
+func linkLocal(e *networktypes.EndpointSettings) []netip.Addr {
+	if e == nil || e.IPAMConfig == nil {
+		return nil
+	}
+	return e.IPAMConfig.LinkLocalIPs
 }

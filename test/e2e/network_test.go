@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gantry-run/gantry/internal/testenv"
 )
 
 // fetch gets a URL from the sandbox's own network, where the daemon runs.
@@ -243,4 +245,16 @@ func TestNetworkLs(t *testing.T) {
 		}
 		matches(t, "inspect", c.ok("network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", "bridge"), `^10\.\d+\.0\.0/16$`)
 	})
+}
+
+func TestLinkLocalAddresses(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	t.Parallel()
+	c := currentClient(t) // docker 20.10 sends none for the default bridge
+	name := c.background("--link-local-ip", "169.254.77.1", "--link-local-ip", "169.254.77.2")
+	equal(t, "addresses", c.ok("exec", name, "sh", "-c", "ip -4 -o addr show eth0 | grep -o '169.254[^ ]*' | grep -v 255.255"), "169.254.77.1/16\n169.254.77.2/16")
+	equal(t, "inspect", c.ok("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAMConfig.LinkLocalIPs}}", name), "[169.254.77.1 169.254.77.2]")
+	other := c.background("--link-local-ip", "169.254.77.3")
+	matches(t, "between two", c.ok("exec", other, "ping", "-c", "1", "-W", "5", "169.254.77.2"), "1 packets received")
+	matches(t, "not link-local", c.fails(125, "run", "--rm", "--link-local-ip", "10.1.2.3", "busybox"), "invalid link local IP address: 10.1.2.3")
 }
