@@ -32,17 +32,13 @@ var differs = map[string]string{
 	"--volume-driver":                  "`local` is the only one",
 	"--userns":                         "containers are in the host's user namespace",
 	"--storage-opt":                    "refused: there are no quotas",
-	"container create --link-local-ip": "refused on the default bridge",
-	"container run --link-local-ip":    "refused on the default bridge",
 	"--isolation":                      "`default` is the only one",
 	"container create --network":       "the network must exist at create, not only at start",
 	"container run --network":          "the network must exist",
 	"container create --log-opt":       "wrong values are refused by create, not by start",
-	"container create --mount":         "without `image-subpath`",
-	"container run --mount":            "without `image-subpath`",
 	"--gpus":                           "through CDI: any vendor's devices of the class `gpu`",
-	"container create --link":          "not shown among the names in `ps`; with `--icc=false` it opens no ports",
-	"container run --link":             "not shown among the names in `ps`; with `--icc=false` it opens no ports",
+	"container create --link":          "with `--icc=false` it opens no ports",
+	"container run --link":             "with `--icc=false` it opens no ports",
 	"container start --checkpoint":     "refused: there are no checkpoints",
 	"container start --checkpoint-dir": "refused: there are no checkpoints",
 	"container update --memory":        "also without `--memory-swap` for a container without limit: swap becomes twice as much",
@@ -51,7 +47,7 @@ var differs = map[string]string{
 }
 
 // unserved are commands whose endpoints the engine does not have yet.
-var unserved = []string{"network connect", "network create", "network disconnect", "network prune", "network rm"}
+var unserved = []string{"network connect", "network create", "network disconnect", "network rm"}
 
 // dockerCommand is a command of Docker's CLI.
 type dockerCommand struct {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/distribution/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
@@ -49,8 +50,17 @@ func (s *Service) Commit(ctx context.Context, id string, req engine.ContainerCom
 	if err != nil {
 		return "", err
 	}
-	s.publish(&r, events.ActionCommit, "comment", req.Comment, "imageID", made, "imageRef", req.Ref)
+	s.publish(&r, events.ActionCommit, "comment", req.Comment, "imageID", made, "imageRef", familiar(req.Ref))
 	return made, nil
+}
+
+// familiar is an image's name without what goes without saying.
+func familiar(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref
+	}
+	return reference.FamiliarString(named)
 }
 
 // imageConfig is a configuration as an image holds it. What it leaves open is the

@@ -70,7 +70,7 @@ func (e execs) Create(_ context.Context, id string, req container.ExecCreateRequ
 	s.sweepExecs()
 	s.execs[x.id] = x
 	s.mu.Unlock()
-	s.publish(&r, events.Action(string(events.ActionExecCreate)+": "+strings.Join(req.Cmd, " ")), "execID", x.id)
+	s.publish(&r, execAction(events.ActionExecCreate, req.Cmd), "execID", x.id)
 	return x.id, nil
 }
 
@@ -109,6 +109,7 @@ func (e execs) Start(ctx context.Context, id string, req container.ExecStartRequ
 	if err := x.begin(); err != nil {
 		return err
 	}
+	s.publish(&r, execAction(events.ActionExecStart, x.req.Cmd), "execID", x.id)
 	process, err := s.execProcess(&r, x, req.ConsoleSize)
 	if err != nil {
 		x.finish(codeNotExecutable)
@@ -135,7 +136,6 @@ func (e execs) Start(ctx context.Context, id string, req container.ExecStartRequ
 	x.mu.Lock()
 	x.pid = pid
 	x.mu.Unlock()
-	s.publish(&r, events.Action(string(events.ActionExecStart)+": "+strings.Join(x.req.Cmd, " ")), "execID", x.id)
 	if req.Detach {
 		return nil
 	}
@@ -146,6 +146,12 @@ func (e execs) Start(ctx context.Context, id string, req container.ExecStartRequ
 		return nil
 	}
 	return nil
+}
+
+// execAction is the action of an event about an exec: with the program, and after
+// a space, which Docker always has there, its arguments.
+func execAction(a events.Action, cmd []string) events.Action {
+	return a + events.Action(": "+cmd[0]+" "+strings.Join(cmd[1:], " "))
 }
 
 // settleTimeout bounds how long the end of an exec's output waits for its exit

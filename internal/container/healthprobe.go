@@ -2,7 +2,6 @@ package container
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -16,7 +15,7 @@ import (
 type probe struct {
 	s       *Service
 	ctr     *ctr
-	command string
+	command []string
 	timeout time.Duration
 	prober  wire.Prober
 }
@@ -28,7 +27,7 @@ func (s *Service) newProbe(c *ctr) (*probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &probe{s: s, ctr: c, command: strings.Join(argv, " "), timeout: orDuration(r.Config.Healthcheck.Timeout, healthTimeout)}
+	p := &probe{s: s, ctr: c, command: argv, timeout: orDuration(r.Config.Healthcheck.Timeout, healthTimeout)}
 	p.prober = s.Supervisor.Prober(r.ID, wire.Probe{
 		Process: process, User: wire.User{Name: r.Config.User, Groups: r.Host.GroupAdd}, MaxOutput: healthOutput, Timeout: p.timeout,
 	})
@@ -53,7 +52,7 @@ func (p *probe) run(ctx context.Context) *container.HealthcheckResult {
 	res := &container.HealthcheckResult{Start: time.Now(), ExitCode: -1}
 	r, id := p.ctr.view(), newID()
 	for _, a := range []events.Action{events.ActionExecCreate, events.ActionExecStart} { // as of an exec, as Docker does
-		p.s.publish(&r, a+events.Action(": "+p.command), "execID", id)
+		p.s.publish(&r, execAction(a, p.command), "execID", id)
 	}
 	out, err := p.prober.Probe(ctx)
 	res.End = time.Now()

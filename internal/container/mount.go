@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -8,9 +9,11 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/mount"
 
 	"github.com/gantry-run/gantry/internal/errs"
@@ -339,6 +342,9 @@ func (s *Service) mountVolumes(ctx context.Context, r *record) error {
 		if _, err := s.Volumes.Mount(ctx, m.Name, r.ID); err != nil {
 			return errors.Join(err, s.unmountVolumes(ctx, r))
 		}
+		s.Events.Publish(events.VolumeEventType, events.ActionMount, m.Name, map[string]string{
+			"container": r.ID, "destination": m.Destination, "driver": m.driver(), "propagation": string(m.Propagation), "read/write": strconv.FormatBool(m.RW),
+		})
 	}
 	return nil
 }
@@ -346,13 +352,18 @@ func (s *Service) mountVolumes(ctx context.Context, r *record) error {
 // unmountVolumes is the reverse of mountVolumes; idempotent.
 func (s *Service) unmountVolumes(ctx context.Context, r *record) error {
 	var all error
-	for _, m := range r.Mounts {
-		if m.Type == mount.TypeVolume {
-			all = errors.Join(all, s.Volumes.Unmount(ctx, m.Name, r.ID))
+	for i := range r.Mounts {
+		m := &r.Mounts[i]
+		if m.Type != mount.TypeVolume {
+			continue
 		}
+		all = errors.Join(all, s.Volumes.Unmount(ctx, m.Name, r.ID))
+		s.Events.Publish(events.VolumeEventType, events.ActionUnmount, m.Name, map[string]string{"container": r.ID, "driver": m.driver()})
 	}
 	return all
 }
+
+func (m *mountPoint) driver() string { return cmp.Or(m.Driver, "local") }
 
 // apiMounts gives the mounts as inspect and list show them.
 func apiMounts(ms []mountPoint) []container.MountPoint {

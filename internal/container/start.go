@@ -81,6 +81,10 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 		}
 	}()
 	r := c.view()
+	if err := s.mountVolumes(ctx, &r); err != nil {
+		return err
+	}
+	undo.Push(func(ctx context.Context) error { return s.unmountVolumes(ctx, &r) })
 	sandbox, err := s.connect(ctx, &r)
 	if err != nil {
 		return errs.New(errs.KindOf(err), "failed to set up container networking: %w", err)
@@ -90,10 +94,6 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 		defer sandbox.NS.Close() //nolint:errcheck // the supervisor has its own by then
 		r.Endpoints, r.Ports = sandbox.Endpoints, sandbox.Ports
 	}
-	if err := s.mountVolumes(ctx, &r); err != nil {
-		return err
-	}
-	undo.Push(func(ctx context.Context) error { return s.unmountVolumes(ctx, &r) })
 	req, err := s.startRequest(ctx, &r, sandbox)
 	if err != nil {
 		return err

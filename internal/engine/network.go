@@ -11,6 +11,7 @@ import (
 type Networks interface {
 	List(ctx context.Context, filters Filters) ([]networktypes.Summary, error)
 	Inspect(ctx context.Context, id string) (networktypes.Inspect, error)
+	Prune(ctx context.Context, filters Filters) (networktypes.PruneReport, error)
 }
 
 // NetworkRequest asks for a container's network at start.

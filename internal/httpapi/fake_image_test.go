@@ -137,6 +137,9 @@ func (f *fakeImages) Prune(context.Context, engine.Filters) (image.PruneReport, 
 type fakeNetworks struct{}
 
 func (fakeNetworks) List(context.Context, engine.Filters) ([]network.Summary, error) { return nil, nil }
+func (fakeNetworks) Prune(context.Context, engine.Filters) (network.PruneReport, error) {
+	return network.PruneReport{}, nil
+}
 func (fakeNetworks) Inspect(_ context.Context, id string) (network.Inspect, error) {
 	if id != "bridge" {
 		return network.Inspect{}, errs.New(errs.NotFound, "network %s not found", id)

@@ -2,6 +2,8 @@ package httpapi
 
 import (
 	"net/http"
+
+	"github.com/moby/moby/api/types/build"
 )
 
 func (a *api) networkList(w *reply, r *request) error {
@@ -25,4 +27,25 @@ func (a *api) networkInspect(w *reply, r *request) error {
 		network.Status = nil
 	}
 	return w.json(http.StatusOK, network)
+}
+
+func (a *api) networkPrune(w *reply, r *request) error {
+	filters, err := r.filters()
+	if err != nil {
+		return err
+	}
+	report, err := a.backend.Networks.Prune(r.Context(), filters)
+	if err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, report)
+}
+
+// buildPrune has nothing to remove, which is what those who clear a whole system
+// want to hear.
+func (a *api) buildPrune(w *reply, r *request) error {
+	if _, err := r.filters(); err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, build.CachePruneReport{})
 }

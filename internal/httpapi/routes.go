@@ -76,7 +76,10 @@ var routes = []route{
 
 	{method: "GET", path: "/networks", handle: (*api).networkList},
 	{method: "GET", path: "/networks/", handle: (*api).networkList},
+	{method: "POST", path: "/networks/prune", handle: (*api).networkPrune, since: version{1, 25}, detached: true, limit: "Docker's own networks are all that there are"},
 	{method: "GET", path: "/networks/{name}", handle: (*api).networkInspect},
+
+	{method: "POST", path: "/build/prune", handle: (*api).buildPrune, since: version{1, 31}, limit: "there is no build cache"},
 
 	{method: "GET", path: "/volumes", handle: (*api).volumeList},
 	{method: "POST", path: "/volumes/create", handle: (*api).volumeCreate},

@@ -66,7 +66,7 @@ func (s *Service) Commit(ctx context.Context, req engine.ImageCommit) (string, e
 		return "", fmt.Errorf("commit rootfs %s: %w", req.Key, err)
 	}
 	d.add(l, history)
-	return s.publishDraft(ctx, op, d, name, events.ActionCommit)
+	return s.publishDraft(ctx, op, d, name, events.ActionCreate)
 }
 
 // Import makes an image with one layer of a tar stream, compressed or not.
@@ -215,9 +215,7 @@ func (s *Service) publishDraft(ctx context.Context, op *operation, d *draft, nam
 		return "", err
 	}
 	id, labels := a.id.String(), a.config.Config.Labels
-	if action == events.ActionImport {
-		s.publish(action, id, id, labels)
-	}
+	s.publish(action, id, id, labels)
 	if name != nil {
 		s.publish(events.ActionTag, id, reference.FamiliarString(name), labels)
 	}

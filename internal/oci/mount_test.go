@@ -150,6 +150,29 @@ func TestSubpath(t *testing.T) {
 	}
 }
 
+// The source of a bind mount may be another container's, as only that one sees it.
+func TestMountFromNamespace(t *testing.T) {
+	donor := background(t, func(s *specs.Spec) {
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/data", Type: "tmpfs", Source: "tmpfs"})
+	})
+	if res, err := execIn(t, donor, newProcess("sh", "-c", "echo theirs > /data/file; ln -s /proc/1/root /data/link")); err != nil || res.code != 0 {
+		t.Fatalf("got %+v, %v", res, err)
+	}
+	from := func(source, file string) (result, error) {
+		return runSpec(t, newRuntime(t), CreateOptions{Bundle: newBundle(t), Spec: withMounts(newSpec("sh", "-c", "cat /there/file; echo > /there/new"),
+			specs.Mount{Destination: "/there", Type: "bind", Source: source, Options: []string{"bind", "ro", "x-gantry.mntns=" + file}})})
+	}
+	file := fmt.Sprintf("/proc/%d/ns/mnt", donor.Pid())
+	if res, err := from("/data", file); err != nil || res.out != "theirs\n" || !strings.Contains(res.err, "Read-only") {
+		t.Errorf("got %+v, %v", res, err)
+	}
+	for _, tc := range [][3]string{{"/data", "/proc/self/ns/net", "join mount namespace"}, {"/data", "/no/such/file", "no such file"}, {"/no/such", file, "no such file"}} {
+		if _, err := from(tc[0], tc[1]); err == nil || !strings.Contains(err.Error(), tc[2]) {
+			t.Errorf("%q: got %v", tc, err)
+		}
+	}
+}
+
 func TestCgroupMount(t *testing.T) {
 	for _, private := range []bool{true, false} {
 		spec := newSpec("sh", "-c", "ls -d /sys/fs/cgroup/memory /sys/fs/cgroup/cgroup.procs 2>/dev/null | wc -l; cat /sys/fs/cgroup/memory/cgroup.procs /sys/fs/cgroup/cgroup.procs 2>/dev/null | grep -c '^1$'; mkdir /sys/fs/cgroup/x /sys/fs/cgroup/memory/x")

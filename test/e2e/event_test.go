@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -72,4 +74,40 @@ func TestEventsHaveNoGap(t *testing.T) {
 	if time.Now().Before(end.Truncate(time.Second)) {
 		t.Error("a stream ended before its time")
 	}
+}
+
+// TestSystemPrune: one command for all that nobody uses, and its events.
+func TestSystemPrune(t *testing.T) {
+	t.Parallel()
+	e := own(t, engineOptions{})
+	for _, cl := range world.clients {
+		c := bind(t, cl, e)
+		since := fmt.Sprint(time.Now().Unix() - 1)
+		gone, runs := c.container(), c.background()
+		c.ok("run", "--name", gone, "busybox", "true")
+		matches(t, cl.name, c.ok("system", "prune", "-f"), "Deleted Containers:\n[0-9a-f]{64}\n\nTotal reclaimed space: ")
+		matches(t, "removed", c.fails(1, "inspect", gone), "(?i)no such object")
+		equal(t, "runs on", c.ok("inspect", "-f", "{{.State.Running}}", runs), "true")
+		pruned := c.ok("events", "--since", since, "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "event=prune", "--format", "{{.Type}}")
+		for _, kind := range []string{"container", "network", "image"} {
+			if !slices.Contains(strings.Split(pruned, "\n"), kind) {
+				t.Errorf("%s: no event of type %s among %q", cl.name, kind, pruned)
+			}
+		}
+		equal(t, "networks", c.ok("network", "prune", "-f"), "")
+		c.ok("rm", "-f", runs)
+	}
+}
+
+// TestVolumeEvents: volumes are mounted for a run.
+func TestVolumeEvents(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		volume, since := c.volume(), fmt.Sprint(time.Now().Unix()-1)
+		id := c.ok("run", "-d", "-v", volume+":/data:ro", "busybox", "true")
+		c.ok("wait", id)
+		want := "mount " + id + " local false\nunmount " + id + " local "
+		equal(t, "events", c.ok("events", "--since", since, "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "volume="+volume, "--filter", "event=mount", "--filter", "event=unmount",
+			"--format", `{{.Action}} {{.Actor.Attributes.container}} {{.Actor.Attributes.driver}} {{index .Actor.Attributes "read/write"}}`), want)
+		c.ok("rm", id)
+	})
 }
