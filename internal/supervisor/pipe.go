@@ -3,7 +3,6 @@ package supervisor
 import (
 	"fmt"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -115,16 +114,4 @@ func (p *pipes) pump(s *streams, console *os.File, log logWriter, onLogError fun
 	}
 	start(stdout, p.stdout, p.outSpool)
 	start(stderr, p.stderr, p.errSpool)
-}
-
-// drain waits for the end of the output, at most drainGrace.
-func (s *streams) drain() {
-	ended := make(chan struct{})
-	go func() { s.pumps.Wait(); close(ended) }()
-	t := time.NewTimer(drainGrace)
-	defer t.Stop()
-	select {
-	case <-ended:
-	case <-t.C:
-	}
 }
