@@ -103,6 +103,7 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 		return 0, err
 	}
 	undo.Release()
+	proc.Console = pollable(proc.Console)
 	r := &run{rt: rt, pid: proc.Pid, startedAt: time.Now(), log: log, mounts: proc.Mounts, done: make(chan struct{})}
 	c.watchOOM(r)
 	r.io = p.streams(proc.Console, s.StdinOnce)
@@ -272,6 +273,7 @@ func (c *container) exec(ctx context.Context, execID string, e wire.Exec) (int, 
 		p.closeOurs()
 		return 0, nil, err
 	}
+	proc.Console = pollable(proc.Console)
 	io := p.streams(proc.Console, true)
 	c.mu.Lock()
 	if c.execs == nil {

@@ -98,6 +98,25 @@ func (p *pipes) streams(console *os.File, stdinOnce bool) *streams {
 	return s
 }
 
+// pollable makes a terminal's master, which comes blocking, one that the Go
+// poller waits for: it costs no thread, and whoever waits for it can be woken.
+// Without a descriptor to spare it stays as it is.
+func pollable(console *os.File) *os.File {
+	if console == nil {
+		return nil
+	}
+	dup, err := unix.FcntlInt(console.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return console
+	}
+	if err := unix.SetNonblock(dup, true); err != nil {
+		_ = unix.Close(dup)
+		return console
+	}
+	_ = console.Close() // dup is the same terminal
+	return os.NewFile(uintptr(dup), "console")
+}
+
 // pump starts copying. streams.finish closes the output ends.
 func (p *pipes) pump(s *streams, console *os.File, log logWriter, onLogError func(error)) {
 	start := func(stream byte, f *os.File, spool *spool) {

@@ -303,6 +303,26 @@ func TestTerminal(t *testing.T) {
 	wait("tty", "")
 }
 
+// TestTerminalsAreWaitedForByThePoller: a terminal on which nothing happens costs
+// the supervisor no thread.
+func TestTerminalsAreWaitedForByThePoller(t *testing.T) {
+	f := newFixture(t)
+	if _, err := f.start(t, "idle", "sleep 1000", func(s *wire.Start, _ *specs.Spec) { s.TTY, s.OpenStdin = true, true }); err != nil {
+		t.Fatal(err)
+	}
+	c, err := f.srv.find("idle")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.running()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.io.stdin.SetReadDeadline(time.Time{}); err != nil {
+		t.Errorf("terminal's master: %v", err)
+	}
+}
+
 func TestExec(t *testing.T) {
 	f := newFixture(t)
 	wait := f.exits(t)
