@@ -49,6 +49,7 @@ type run struct {
 	oom       *oci.OOMWatch // nil where the group can be asked
 	mounts    *os.File      // see oci.Process; nil if it was not there
 	returned  chan struct{} // closed when an adopted run has the streams that the daemon had; nil if not adopted
+	over      bool          // init has ended: io and log stay what they are
 	done      chan struct{} // closed when the exit is published and the kernel cleaned
 }
 
@@ -183,6 +184,7 @@ func (c *container) ended(r *run, st status) {
 	r.awaitStreams()
 	c.mu.Lock()
 	io, log := r.io, r.log // resume may have replaced them
+	r.over = true
 	c.mu.Unlock()
 	io.drain()
 	if log != nil {
@@ -240,7 +242,7 @@ func (r *run) awaitStreams() {
 // attach connects a client, now or when the container starts. The connection
 // belongs to the container afterwards.
 func (c *container) attach(conn *net.UnixConn, want wire.Attach) {
-	k := &sink{conn: conn, want: want}
+	k := newSink(conn, want)
 	c.mu.Lock()
 	if c.run == nil || c.exit != nil {
 		c.waiting = append(c.waiting, k)

@@ -127,7 +127,7 @@ func (c *container) resume(p *pipes, stdinOnce bool, log logWriter) error {
 }
 
 func (r *run) wantsStreams() bool {
-	if r.returned == nil {
+	if r.returned == nil || r.over {
 		return false
 	}
 	select {

@@ -125,6 +125,7 @@ func (p *pipes) pump(s *streams, console *os.File, log logWriter, onLogError fun
 			l = &lines{stream: streamNames[stream], log: log, spool: spool}
 		}
 		s.pumps.Add(1)
+		s.flows.Add(1)
 		go s.pump(stream, f, l, onLogError)
 	}
 	if p.tty {

@@ -3,7 +3,9 @@ package supervisor
 import (
 	"errors"
 	"os"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,43 +15,75 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 8+32<<10); return &b
 
 // pump copies what the process writes to f until the end. A full log disk or a
 // dead client does not stop it: the process must never block on us for good.
-// The buffer is taken only when there is something to read, so that an idle
-// container costs none.
+// What comes after the end of the process, from others that have got the pipe,
+// goes nowhere.
 func (s *streams) pump(stream byte, f *os.File, l *lines, onLogError func(error)) {
 	defer s.pumps.Done()
 	raw, err := f.SyscallConn()
-	if err != nil {
-		return
+	if err == nil {
+		s.copyOut(stream, f, raw, l, firstError(onLogError))
 	}
-	check := firstError(onLogError)
+	s.flows.Done()
+	if err == nil {
+		discard(raw)
+	}
+}
+
+// copyOut returns at the end of the stream, or when drain tells it to: then it
+// has copied what was there.
+func (s *streams) copyOut(stream byte, f *os.File, raw syscall.RawConn, l *lines, check func(error)) {
 	if l != nil {
 		check(l.replay())
+		defer func() { check(l.flush()) }()
 	}
-	for {
-		eof := false
+	told, n := false, 0
+	pass := func(fd uintptr) bool {
+		var err error
+		n, err = s.pass(stream, int(fd), l, check)
+		return told || !errors.Is(err, unix.EAGAIN)
+	}
+	for rest := maxLate; rest > 0; {
+		switch err := raw.Read(pass); {
+		case errors.Is(err, os.ErrDeadlineExceeded) && !told:
+			told = true
+			_ = f.SetReadDeadline(time.Time{}) // if it fails, so does the next read
+		case err != nil || n <= 0: // EIO is how a terminal's master says that the last slave is closed
+			return
+		case told:
+			rest -= n
+		}
+	}
+}
+
+// pass copies what can be read at once. The buffer is taken only when there is
+// something to read, so that an idle container costs none.
+func (s *streams) pass(stream byte, fd int, l *lines, check func(error)) (int, error) {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	n, err := l.take(fd, (*buf)[8:])
+	if n <= 0 {
+		return n, err
+	}
+	if l != nil {
+		check(l.write((*buf)[8 : 8+n]))
+	}
+	s.deliver(stream, (*buf)[:8+n])
+	return n, nil
+}
+
+// discard reads to the end of a stream.
+func discard(raw syscall.RawConn) {
+	for n := 1; n > 0; {
 		err := raw.Read(func(fd uintptr) bool {
 			buf := buffers.Get().(*[]byte)
 			defer buffers.Put(buf)
-			n, err := l.take(int(fd), (*buf)[8:])
-			if errors.Is(err, unix.EAGAIN) {
-				return false
-			}
-			if n <= 0 { // EIO is how a terminal's master says that the last slave is closed
-				eof = true
-				return true
-			}
-			if l != nil {
-				check(l.write((*buf)[8 : 8+n]))
-			}
-			s.deliver(stream, (*buf)[:8+n])
-			return true
+			var err error
+			n, err = readRetry(int(fd), *buf)
+			return !errors.Is(err, unix.EAGAIN)
 		})
-		if err != nil || eof {
-			break
+		if err != nil {
+			return
 		}
-	}
-	if l != nil {
-		check(l.flush())
 	}
 }
 
@@ -88,14 +122,33 @@ func readRetry(fd int, p []byte) (int, error) {
 	}
 }
 
-// drain waits for the end of the output, at most drainGrace.
+// drain is called when the process has ended. It returns when all that the process
+// has written is in the log and on its way to the clients. Output that others
+// write counts for drainGrace at most; a slow client does not.
 func (s *streams) drain() {
+	s.mu.Lock()
+	s.late = true
+	sinks, outputs := slices.Clone(s.sinks), []*os.File{s.stdout, s.stderr}
+	if s.tty {
+		outputs = []*os.File{s.stdin}
+	}
+	s.mu.Unlock()
+	for _, k := range sinks {
+		k.hurry()
+	}
 	ended := make(chan struct{})
-	go func() { s.pumps.Wait(); close(ended) }()
+	go func() { s.flows.Wait(); close(ended) }()
 	t := time.NewTimer(drainGrace)
 	defer t.Stop()
 	select {
 	case <-ended:
+		return
 	case <-t.C:
 	}
+	for _, f := range outputs {
+		if f != nil && errors.Is(f.SetReadDeadline(time.Now()), os.ErrNoDeadline) {
+			return // nothing wakes its pump
+		}
+	}
+	<-ended
 }

@@ -214,7 +214,7 @@ func (s *Server) exec(ctx context.Context, conn *net.UnixConn, req wire.Request)
 		io.closeStdin() // nobody will ever write
 		return true, nil
 	}
-	io.attach(&sink{conn: conn, want: *req.Attach})
+	io.attach(newSink(conn, *req.Attach))
 	return true, nil
 }
 

@@ -4,15 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"slices"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/gantry-run/gantry/internal/supervisor/wire"
 )
 
 // Stream numbers of Docker's multiplexed format (Engine API, ContainerAttach).
@@ -32,7 +28,9 @@ type streams struct {
 	onStdinClosed func()
 	ready         chan struct{} // closed when an exec's first client is attached
 
-	pumps sync.WaitGroup
+	pumps   sync.WaitGroup
+	flows   sync.WaitGroup // pumps with output that counts
+	clients sync.WaitGroup
 
 	mu             sync.Mutex
 	stdin          *os.File // pipe or terminal master; nil: /dev/null or closed
@@ -40,15 +38,8 @@ type streams struct {
 	outSpool       *spool   // of stdout and stderr; nil with a terminal and for an exec
 	errSpool       *spool
 	sinks          []*sink
+	late           bool // the process has ended, see sink
 	ended          bool // all output has been delivered
-}
-
-// sink is one attached client.
-type sink struct {
-	conn *net.UnixConn
-	want wire.Attach
-
-	mu sync.Mutex // one frame at a time
 }
 
 // deliver writes frame (8 bytes of room, then data) to the attached clients.
@@ -70,10 +61,7 @@ func (s *streams) deliver(stream byte, frame []byte) {
 		if stream == stdout && !k.want.Stdout || stream == stderr && !k.want.Stderr {
 			continue
 		}
-		k.mu.Lock()
-		_, err := k.conn.Write(data)
-		k.mu.Unlock()
-		if err != nil {
+		if k.write(data) != nil {
 			s.detach(k)
 		}
 	}
@@ -86,8 +74,11 @@ func (s *streams) attach(k *sink) bool {
 	if s.ended {
 		return false
 	}
+	if s.late {
+		k.hurry()
+	}
 	s.sinks = append(s.sinks, k)
-	go s.serve(k)
+	s.clients.Go(func() { s.serve(k) })
 	return true
 }
 
@@ -97,7 +88,7 @@ func (s *streams) detach(k *sink) {
 		s.sinks = slices.Delete(s.sinks, i, i+1)
 	}
 	s.mu.Unlock()
-	_ = k.conn.Close() // the client is gone or done
+	k.close()
 }
 
 // serve copies what the client sends to stdin, then waits until the client is
@@ -114,6 +105,7 @@ func (s *streams) serve(k *sink) {
 	}
 	waitHangup(k.conn)
 	s.detach(k)
+	k.flushing.Wait()
 }
 
 // onlyWriter hides ReadFrom: os.File would splice, which blocks a thread on a
@@ -133,7 +125,8 @@ func (s *streams) closeStdin() {
 	}
 }
 
-// finish is called when the output has ended: every client is let go.
+// finish is called when the output has ended: every client is let go, a slow one
+// when it has got the rest.
 func (s *streams) finish() {
 	s.closeStdin()
 	s.mu.Lock()
@@ -145,20 +138,21 @@ func (s *streams) finish() {
 	if master != nil {
 		_ = master.Close()
 	}
-	go s.closeOutput()
 	for _, k := range sinks {
-		_ = k.conn.Close()
+		k.finish()
 	}
+	go s.closeOutput()
 }
 
 // closeOutput closes our ends once nobody reads them any more. Until the end of
 // the process they stay open even if it has closed its own: the daemon may ask
-// for them.
+// for them. The last client's end is the end of the streams.
 func (s *streams) closeOutput() {
 	s.pumps.Wait()
 	closeAll(s.stdout, s.stderr)
 	s.outSpool.close()
 	s.errSpool.close()
+	s.clients.Wait()
 }
 
 // resize sets the terminal's size; without a terminal there is nothing to do.
@@ -177,28 +171,4 @@ func (s *streams) resize(height, width uint16) error {
 		ioctlErr = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: height, Col: width})
 	})
 	return errors.Join(err, ioctlErr)
-}
-
-// waitHangup returns when the peer has closed its socket for good. A peer that
-// only half-closed (no more stdin) still wants output.
-func waitHangup(c *net.UnixConn) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Read(func(fd uintptr) bool {
-		var drop [512]byte
-		for { // bytes that nobody wants must not hide the end
-			n, _, err := unix.Recvfrom(int(fd), drop[:], unix.MSG_DONTWAIT)
-			if n <= 0 || err != nil {
-				if err != nil && err != syscall.EAGAIN && err != syscall.EINTR {
-					return true
-				}
-				break
-			}
-		}
-		p := []unix.PollFd{{Fd: int32(fd)}}
-		_, _ = unix.Poll(p, 0)
-		return p[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
-	})
 }
