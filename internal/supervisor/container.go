@@ -3,7 +3,6 @@ package supervisor
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"sync"
 	"time"
@@ -29,8 +28,8 @@ type container struct {
 	starting sync.Mutex // one start at a time
 
 	mu      sync.Mutex
-	waiting []*sink // attached before start
-	run     *run    // the current or last run
+	waiting []*waiter
+	run     *run // the current or last run
 	execs   map[string]*streams
 	exit    *wire.Exit
 
@@ -153,25 +152,13 @@ func (c *container) began(r *run, p *pipes, proc *oci.Process) {
 	c.srv.mu.Unlock()
 	c.mu.Lock()
 	c.run, c.exit, c.forgotten = r, nil, false
-	waiting := c.waiting
-	c.waiting = nil
 	c.mu.Unlock()
-	for _, k := range waiting {
+	for _, k := range c.takeWaiting() {
 		r.io.attach(k)
 	}
 	p.pump(r.io, proc.Console, r.log, func(err error) {
 		c.srv.log.Warn("write container log", "container", c.id, "error", err)
 	})
-}
-
-func (c *container) dropWaiting() {
-	c.mu.Lock()
-	waiting := c.waiting
-	c.waiting = nil
-	c.mu.Unlock()
-	for _, k := range waiting {
-		_ = k.conn.Close() // the daemon tells its client why
-	}
 }
 
 // ended is called when init has been reaped: drain, record, publish, clean up.
@@ -236,23 +223,6 @@ func (r *run) awaitStreams() {
 	select {
 	case <-r.returned:
 	case <-t.C: // there is no daemon
-	}
-}
-
-// attach connects a client, now or when the container starts. The connection
-// belongs to the container afterwards.
-func (c *container) attach(conn *net.UnixConn, want wire.Attach) {
-	k := newSink(conn, want)
-	c.mu.Lock()
-	if c.run == nil || c.exit != nil {
-		c.waiting = append(c.waiting, k)
-		c.mu.Unlock()
-		return
-	}
-	io := c.run.io
-	c.mu.Unlock()
-	if !io.attach(k) {
-		_ = conn.Close() // nothing will come any more
 	}
 }
 

@@ -192,10 +192,12 @@ func (s *Server) attach(conn *net.UnixConn, req wire.Request) (bool, error) {
 	if req.Attach == nil || req.ID == "" {
 		return false, errs.New(errs.InvalidArgument, "attach needs an id and streams")
 	}
+	k := newSink(conn, *req.Attach)
+	s.attachTo(req.ID, k) // before the answer: a start that comes after that finds it
 	if err := wire.Write(conn, wire.Response{}); err != nil {
-		return false, err
+		k.close()
 	}
-	s.obtain(req.ID).attach(conn, *req.Attach)
+	k.open()
 	return true, nil
 }
 
@@ -214,7 +216,9 @@ func (s *Server) exec(ctx context.Context, conn *net.UnixConn, req wire.Request)
 		io.closeStdin() // nobody will ever write
 		return true, nil
 	}
-	io.attach(newSink(conn, *req.Attach))
+	k := newSink(conn, *req.Attach)
+	k.open()
+	io.attach(k)
 	return true, nil
 }
 

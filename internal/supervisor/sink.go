@@ -32,23 +32,28 @@ type sink struct {
 	conn     *net.UnixConn
 	want     wire.Attach
 	patience time.Duration
-	flushing sync.WaitGroup // the goroutine, waited for by who serves the client
+	flushing sync.WaitGroup // the goroutine, or who will open; waited for by who serves the client
 
 	mu    sync.Mutex
 	room  sync.Cond // the queue has become shorter, or need not any more
 	queue []byte
-	busy  bool  // there is a goroutine
+	busy  bool  // there is a goroutine, or the client has not been answered
 	late  bool  // the process has ended: nobody waits for the client
 	full  bool  // late, and more came than may wait
 	last  bool  // nothing more will come
 	err   error // why the client gets nothing any more
 }
 
+// newSink makes a sink that keeps output until it is opened, which it must be.
 func newSink(conn *net.UnixConn, want wire.Attach) *sink {
-	k := &sink{conn: conn, want: want, patience: patience}
+	k := &sink{conn: conn, want: want, patience: patience, busy: true}
 	k.room.L = &k.mu
+	k.flushing.Add(1)
 	return k
 }
+
+// open lets output go to a client that has been answered.
+func (k *sink) open() { go k.flush() }
 
 // write sends p, a whole frame, to the client. While the process runs, it waits
 // until no more than maxQueue is left to be sent.
@@ -67,7 +72,8 @@ func (k *sink) write(p []byte) error {
 	k.queue = append(k.queue, p...)
 	if !k.busy {
 		k.busy = true
-		k.flushing.Go(k.flush)
+		k.flushing.Add(1)
+		go k.flush()
 	}
 	for len(k.queue) > maxQueue && !k.late && k.err == nil {
 		k.room.Wait()
@@ -95,6 +101,7 @@ func (k *sink) try(p []byte) (n int, err error) {
 // client has got all, is gone, or has lost the supervisor's patience.
 func (k *sink) flush() {
 	const piece = 32 << 10
+	defer k.flushing.Done()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for len(k.queue) > 0 && k.err == nil {

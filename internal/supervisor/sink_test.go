@@ -77,7 +77,9 @@ func newTalker(t *testing.T) *talker {
 func (k *talker) client(t *testing.T) *net.UnixConn {
 	t.Helper()
 	ours, theirs := connected(t)
-	if !k.attach(newSink(ours, wire.Attach{Stdout: true, Stderr: true})) {
+	s := newSink(ours, wire.Attach{Stdout: true, Stderr: true})
+	s.open()
+	if !k.attach(s) {
 		t.Fatal("the output has ended")
 	}
 	return theirs
@@ -246,11 +248,30 @@ func TestSilentProcessThatOutlivesTheContainer(t *testing.T) {
 	}
 }
 
+// TestOutputFollowsTheAnswer: a process may start and write before the client that
+// is attached knows that it is.
+func TestOutputFollowsTheAnswer(t *testing.T) {
+	ours, theirs := connected(t)
+	k := newSink(ours, wire.Attach{})
+	if err := k.write([]byte("output")); err != nil {
+		t.Fatal(err)
+	}
+	k.finish()
+	if _, err := io.WriteString(ours, "answer "); err != nil {
+		t.Fatal(err)
+	}
+	k.open()
+	if got, err := io.ReadAll(theirs); err != nil || string(got) != "answer output" {
+		t.Errorf("the client got %q, %v", got, err)
+	}
+}
+
 // TestClientThatTakesNothing is let go some time after the end.
 func TestClientThatTakesNothing(t *testing.T) {
 	ours, theirs := connected(t)
 	k := newSink(ours, wire.Attach{})
 	k.patience = 100 * time.Millisecond
+	k.open()
 	k.hurry()
 	for range 1000 {
 		if err := k.write(make([]byte, 1000)); err != nil {

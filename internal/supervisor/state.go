@@ -16,6 +16,10 @@ import (
 func (s *Server) obtain(id string) *container {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.obtainLocked(id)
+}
+
+func (s *Server) obtainLocked(id string) *container {
 	c := s.containers[id]
 	if c == nil {
 		c = &container{id: id, srv: s}
