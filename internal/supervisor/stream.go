@@ -24,7 +24,8 @@ var streamNames = [...]string{stdout: "stdout", stderr: "stderr"}
 type streams struct {
 	tty       bool
 	stdinOnce bool
-	// onStdinClosed tells the daemon, which has parked a copy; it must not block.
+	// onStdinClosed tells the daemon, which has parked a copy. It is called without
+	// the lock: it takes the server's, which comes first.
 	onStdinClosed func()
 	ready         chan struct{} // closed when an exec's first client is attached
 
@@ -114,12 +115,13 @@ type onlyWriter struct{ io.Writer }
 
 func (s *streams) closeStdin() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.stdin == nil || s.tty {
+		s.mu.Unlock()
 		return
 	}
 	_ = s.stdin.Close() // nothing is buffered
 	s.stdin = nil
+	s.mu.Unlock()
 	if s.onStdinClosed != nil {
 		s.onStdinClosed()
 	}

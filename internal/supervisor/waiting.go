@@ -15,7 +15,8 @@ type waiter struct {
 	watched chan struct{} // closed when it is not any more
 }
 
-// attachTo connects a client with a container, now or when it starts. A container cannot be forgotten meanwhile.
+// attachTo connects a client with a container, now or when it starts. Both locks
+// are held so that the container cannot be released meanwhile.
 func (s *Server) attachTo(id string, k *sink) {
 	s.mu.Lock()
 	c := s.obtainLocked(id)

@@ -114,3 +114,24 @@ func TestForgetDropsWhoWaits(t *testing.T) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 }
+
+// TestStdinIsClosedWithoutLocks: while the daemon is told that stdin is closed, it
+// may ask for the descriptors, and other daemons for everything else.
+func TestStdinIsClosedWithoutLocks(t *testing.T) {
+	p, err := newPipes(true, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.closeTheirs()
+	s := p.streams(nil, true)
+	told := false
+	s.onStdinClosed = func() {
+		told = true
+		s.descriptors().Close()
+	}
+	within(t, "the end of stdin", s.closeStdin)
+	if !told {
+		t.Error("nobody was told")
+	}
+	s.finish()
+}
