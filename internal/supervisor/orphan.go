@@ -3,6 +3,8 @@ package supervisor
 import (
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
 	"time"
 	"unsafe"
 
@@ -10,47 +12,72 @@ import (
 )
 
 // orphanGrace is how long an ended child that nobody has claimed stays: a
-// process that has just been forked is registered well within it.
+// process that has just been forked is registered well within it, or reaped by
+// who forked it.
 const orphanGrace = time.Second
 
 // orphans reaps what was reparented to the supervisor as the subreaper:
 // processes of containers that share the host's pid namespace. It looks only
-// after a SIGCHLD and takes only what is still unclaimed after orphanGrace.
+// after a SIGCHLD, and for what is still there a while later: mostly the reaper
+// has been faster.
 func (r *reaper) orphans() {
 	sigs := make(chan os.Signal, 1)
 	signal.Notify(sigs, unix.SIGCHLD)
 	for range sigs {
-		for {
-			first := peekEnded()
-			if first == 0 {
-				break
-			}
+		var ended map[int]bool
+		for hasEnded(unix.P_ALL, 0) {
 			time.Sleep(orphanGrace)
-			if peekEnded() == first && !r.claimed(first) {
-				_, _ = unix.Wait4(first, nil, unix.WNOHANG, nil) // its status interests nobody
-			}
+			ended = r.reapOrphans(ended)
 		}
 	}
 }
 
-func (r *reaper) claimed(pid int) bool {
+// reapOrphans takes all that had ended a grace ago, too, and that nobody has
+// claimed. It gives those that have ended since.
+func (r *reaper) reapOrphans(before map[int]bool) (since map[int]bool) {
+	since = map[int]bool{}
+	for _, pid := range r.unclaimed() {
+		if before[pid] {
+			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // its status interests nobody
+			continue
+		}
+		since[pid] = true
+	}
+	return since
+}
+
+// unclaimed gives the ended children that the reaper does not watch. Others may
+// wait for them yet.
+func (r *reaper) unclaimed() []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil // next time
+	}
+	var pids []int
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && hasEnded(unix.P_PID, pid) {
+			pids = append(pids, pid)
+		}
+	}
+	claimed := r.claimed() // after the look: what has been claimed meanwhile is
+	return slices.DeleteFunc(pids, func(pid int) bool { return claimed[pid] })
+}
+
+func (r *reaper) claimed() map[int]bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	pids := make(map[int]bool, len(r.procs))
 	for _, c := range r.procs {
-		if c.pid == pid {
-			return true
-		}
+		pids[c.pid] = true
 	}
-	return false
+	return pids
 }
 
-// peekEnded gives the pid of an ended child without reaping it, 0 if there is none.
-func peekEnded() int {
+// hasEnded tells, without reaping it, whether a child has ended: that one or, with
+// P_ALL, any. What is no child of ours has not.
+func hasEnded(which, pid int) bool {
 	// siginfo_t for SIGCHLD: si_signo, si_errno, si_code and padding, then si_pid.
 	var info [128]byte
-	_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, 0, 0)
-	if errno != 0 {
-		return 0
-	}
-	return int(*(*int32)(unsafe.Pointer(&info[16])))
+	_, _, errno := unix.Syscall6(unix.SYS_WAITID, uintptr(which), uintptr(pid), uintptr(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, 0, 0)
+	return errno == 0 && *(*int32)(unsafe.Pointer(&info[16])) != 0
 }

@@ -33,6 +33,10 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == boot.Verb {
 		os.Exit(boot.Main(os.Args[2:]))
 	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil { // as Main does
+		fmt.Fprintln(os.Stderr, "become subreaper:", err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	if err := testenv.RemoveCgroups("/gantry-test"); err != nil {
 		fmt.Fprintln(os.Stderr, "remove test cgroups:", err)
