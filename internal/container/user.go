@@ -50,17 +50,22 @@ func checkUser(r *record, name string) error {
 
 // readPlain reads a regular file of a root; one that is not there is empty.
 func readPlain(root mount.Root, name string) ([]byte, error) {
-	h, err := root.Open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	proc, err := mount.OpenProc()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(proc) //nolint:errcheck // only a handle
+	h, err := root.OpenRegular(proc, name)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return nil, nil
+	}
+	if errors.Is(err, mount.ErrOtherFile) {
+		return nil, errs.New(errs.InvalidArgument, "%s of the container is not a regular file", name)
 	}
 	if err != nil {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(h), name)
 	defer f.Close() //nolint:errcheck // read only
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return nil, errs.New(errs.InvalidArgument, "%s of the container is not a regular file", name)
-	}
 	return io.ReadAll(io.LimitReader(f, maxUserFile))
 }

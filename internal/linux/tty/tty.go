@@ -14,14 +14,19 @@ import (
 // Pair is a new terminal; both descriptors are close-on-exec and the caller's.
 type Pair struct{ Master, Slave int }
 
-// Open makes a terminal in the devpts of root. The slave is opened through the
-// master, not by its name, which the container could have put something else
-// under (CVE-2025-52565).
-func Open(root mount.Root) (p Pair, err error) {
+// Open makes a terminal in the devpts of root; proc is a handle of
+// mount.OpenProc's. The slave is opened through the master, not by its name, which
+// the container could have put something else under (CVE-2025-52565).
+func Open(root mount.Root, proc int) (p Pair, err error) {
 	p = Pair{-1, -1}
-	p.Master, err = root.Open("/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY)
+	// The multiplexer is character device 5:2 wherever it lives (devices.txt).
+	const major, minor, flags = 5, 2, unix.O_RDWR | unix.O_NOCTTY
+	p.Master, err = root.OpenDevice(proc, "/dev/pts/ptmx", major, minor, flags)
 	if err != nil {
-		p.Master, err = root.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY)
+		p.Master, err = root.OpenDevice(proc, "/dev/ptmx", major, minor, flags)
+	}
+	if errors.Is(err, mount.ErrOtherFile) {
+		return p, errors.New("open terminal: /dev/ptmx is not a terminal multiplexer")
 	}
 	if err != nil {
 		return p, fmt.Errorf("open terminal: %w", err)
@@ -31,10 +36,6 @@ func Open(root mount.Root) (p Pair, err error) {
 			p.Close()
 		}
 	}()
-	// The multiplexer is character device 5:2 wherever it lives (devices.txt).
-	if !mount.IsDevice(p.Master, 5, 2) {
-		return p, errors.New("open terminal: /dev/ptmx is not a terminal multiplexer")
-	}
 	if err := unix.IoctlSetPointerInt(p.Master, unix.TIOCSPTLCK, 0); err != nil {
 		return p, fmt.Errorf("unlock terminal: %w", err)
 	}

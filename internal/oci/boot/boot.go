@@ -13,7 +13,8 @@
 //     namespace is not their own, which are rare.
 //
 // Invariants: it works on one locked thread; it never follows a path of the
-// container without being confined to the container's root; it writes to procfs
+// container without being confined to the container's root, and opens nothing
+// there but directories before it has seen what it is; it writes to procfs
 // only through a handle on the machine's own /proc that was opened and checked
 // before the container's files came into sight; nothing that it opens survives
 // execve.
@@ -215,12 +216,9 @@ func (b *initializer) receive() error {
 // openProc gets the handle through which all of procfs is used later on. It is
 // the machine's: the container has not been able to touch it.
 func (b *initializer) openProc() error {
-	proc, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	proc, err := mount.OpenProc()
 	if err != nil {
-		return fmt.Errorf("open /proc: %w", err)
-	}
-	if !mount.IsFilesystem(proc, unix.PROC_SUPER_MAGIC) {
-		return errors.New("open /proc: it is not a procfs")
+		return err
 	}
 	b.proc = proc
 	return nil

@@ -115,7 +115,10 @@ func (b *initializer) bindDevice(dir int, name string, d plan.Device) error {
 	if st.Mode&unix.S_IFMT != d.Mode&unix.S_IFMT || st.Rdev != unix.Mkdev(d.Major, d.Minor) {
 		return fmt.Errorf("the machine's %s is another device", d.Path)
 	}
-	file, err := unix.Openat(dir, name, unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_RDONLY, 0o666)
+	if err := unix.Mknodat(dir, name, unix.S_IFREG|0o666, 0); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	file, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func (b *initializer) openTerminal() error {
 	if !p.Terminal {
 		return nil
 	}
-	pair, err := tty.Open(b.root)
+	pair, err := tty.Open(b.root, b.proc)
 	if err != nil {
 		return err
 	}
@@ -119,16 +119,14 @@ func (b *initializer) reopenNull() error {
 			continue
 		}
 		if null < 0 {
-			h, err := b.root.Open("/dev/null", unix.O_RDWR)
-			if errors.Is(err, unix.ENOENT) {
+			h, err := b.root.OpenDevice(b.proc, "/dev/null", 1, 3, unix.O_RDWR)
+			if errors.Is(err, unix.ENOENT) || errors.Is(err, mount.ErrOtherFile) {
 				return nil
 			}
 			if err != nil {
 				return fmt.Errorf("open the container's /dev/null: %w", err)
 			}
-			if null = h; !mount.IsDevice(null, 1, 3) {
-				return nil
-			}
+			null = h
 		}
 		if err := b.setStream(stream, null); err != nil {
 			return fmt.Errorf("reopen stream %d: %w", stream, err)

@@ -89,22 +89,13 @@ func (b *initializer) environment() []string {
 }
 
 // openPlain opens a regular file of the container; a pipe or device in its
-// place cannot hold init up.
+// place is left alone.
 func (b *initializer) openPlain(name string) (*os.File, error) {
-	h, err := b.root.Open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	h, err := b.root.OpenRegular(b.proc, name)
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(h), name)
-	st, err := f.Stat()
-	if err == nil && !st.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: name, Err: unix.EINVAL}
-	}
-	if err != nil {
-		_ = f.Close() // nothing was read
-		return nil, err
-	}
-	return f, nil
+	return os.NewFile(uintptr(h), name), nil
 }
 
 // Limits for the user database, which the image wrote.

@@ -5,13 +5,14 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"os"
 	"slices"
+	"strings"
 
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/mount"
 	"github.com/gantry-run/gantry/internal/oci/plan"
 )
 
@@ -78,11 +79,22 @@ func setUser(p *plan.Process, uid, gid int, groups []int) error {
 	return nil
 }
 
+// noFile stands for a file that is not there. The null device is no such thing:
+// the one in sight is the container's.
+type noFile struct{ *strings.Reader }
+
+func (noFile) Close() error { return nil }
+
 // openUserFile opens a file of the container; one that is not there is empty.
-func (b *initializer) openUserFile(path string) (*os.File, error) {
+func (b *initializer) openUserFile(path string) (io.ReadSeekCloser, error) {
 	f, err := b.openPlain(path)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
-		return os.Open(os.DevNull)
+	switch {
+	case err == nil:
+		return f, nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
+		return noFile{strings.NewReader("")}, nil
+	case errors.Is(err, mount.ErrOtherFile):
+		return nil, errs.New(errs.InvalidArgument, "%s of the container is not a regular file", path)
 	}
-	return f, err
+	return nil, err
 }

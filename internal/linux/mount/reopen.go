@@ -1,0 +1,85 @@
+package mount
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+)
+
+// OpenProc gives an O_PATH handle on the machine's procfs, which must be the
+// caller's /proc still: it is to be called before a container's files come into
+// sight.
+func OpenProc() (int, error) {
+	proc, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open /proc: %w", err)
+	}
+	if !IsFilesystem(proc, unix.PROC_SUPER_MAGIC) {
+		_ = unix.Close(proc) // only a handle
+		return -1, errors.New("open /proc: it is not a procfs")
+	}
+	return proc, nil
+}
+
+// OpenRegular opens a regular file for reading, through a handle of OpenProc's.
+// Anything else in its place is refused without having been opened: opening alone
+// arms a watchdog, rewinds a tape or waits. So are files in which the kernel
+// itself speaks, some of which (kmsg) lose what is read.
+func (r Root) OpenRegular(proc int, name string) (int, error) {
+	return r.openChecked(proc, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, func(h int) bool {
+		var st unix.Stat_t
+		if err := unix.Fstat(h, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+			return false
+		}
+		return !isKernels(h)
+	})
+}
+
+// OpenDevice opens the character device major:minor, through a handle of
+// OpenProc's. Anything else in its place is refused without having been opened.
+func (r Root) OpenDevice(proc int, name string, major, minor uint32, flags int) (int, error) {
+	return r.openChecked(proc, name, flags, func(h int) bool { return IsDevice(h, major, minor) })
+}
+
+// ErrOtherFile says that something else is in the place of the file that was to
+// be opened.
+var ErrOtherFile = errors.New("it is not the kind of file that it must be")
+
+// openChecked looks at what name is before it opens it. What it opens is what it
+// has looked at, whatever has become of the name meanwhile.
+func (r Root) openChecked(proc int, name string, flags int, wanted func(handle int) bool) (int, error) {
+	handle, err := r.Open(name, unix.O_PATH)
+	if err != nil {
+		return -1, err
+	}
+	defer func() { _ = unix.Close(handle) }() // only a handle
+	if !wanted(handle) {
+		return -1, &fs.PathError{Op: "open", Path: name, Err: ErrOtherFile}
+	}
+	for {
+		h, err := unix.Openat(proc, fmt.Sprintf("thread-self/fd/%d", handle), flags|unix.O_CLOEXEC, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return -1, &fs.PathError{Op: "open", Path: name, Err: err}
+		}
+		return h, nil
+	}
+}
+
+// isKernels tells whether the handle is on a filesystem by which the kernel is
+// spoken with.
+func isKernels(h int) bool {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(h, &st); err != nil {
+		return true
+	}
+	switch st.Type {
+	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC:
+		return true
+	}
+	return false
+}
