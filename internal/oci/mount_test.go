@@ -262,3 +262,15 @@ func TestJoinNamespaces(t *testing.T) {
 		t.Errorf("given namespace: got %+v, %v", got, err)
 	}
 }
+
+// TestRefusedRootLeavesNothingOpen mounts a file as the root filesystem: the mount
+// can be made, but nothing can become of it.
+func TestRefusedRootLeavesNothingOpen(t *testing.T) {
+	r, bundle := newRuntime(t), newBundle(t)
+	testenv.CheckLeaks(t, testenv.FDs)
+	o := CreateOptions{Bundle: bundle, Spec: newSpec("true")}
+	o.RootfsMounts = []RootfsMount{{Type: "bind", Source: filepath.Join(bundle, "rootfs/etc/passwd"), Options: []string{"bind"}}}
+	if _, err := runSpec(t, r, o); err == nil || !strings.Contains(err.Error(), "mount root filesystem") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -155,10 +155,15 @@ func attachRoot(dir string, m plan.RootMount) (*mount.Detached, error) {
 			return nil, err
 		}
 		// pivot_root refuses a shared root.
-		if err := d.SetAttr(mount.Attr{Set: o.Set, Clear: o.Clear, Propagation: unix.MS_PRIVATE}, false); err != nil {
+		err = d.SetAttr(mount.Attr{Set: o.Set, Clear: o.Clear, Propagation: unix.MS_PRIVATE}, false)
+		if err == nil {
+			err = d.Attach(target)
+		}
+		if err != nil {
+			d.Close()
 			return nil, err
 		}
-		return d, d.Attach(target)
+		return d, nil
 	}
 	return mount.NewAt(target, m.Type, m.Source, o)
 }
