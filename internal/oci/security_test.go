@@ -11,6 +11,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 )
 
@@ -144,6 +145,33 @@ func TestHostileUserFiles(t *testing.T) {
 		if res, err := runSpec(t, r, CreateOptions{Bundle: bundle, Spec: newSpec("sh", "-c", "echo $HOME")}); err != nil || res.out != "/\n" {
 			t.Errorf("%s: %+v, %v", name, res, err)
 		}
+	}
+}
+
+// TestManyGroups has an image put its user into all groups that a process can be
+// in, and into more.
+func TestManyGroups(t *testing.T) {
+	r, bundle := newRuntime(t), newBundle(t)
+	spec := newSpec("sh", "-c", "grep Groups: /proc/self/status | wc -w")
+	const most = 65536
+	var list strings.Builder
+	add := func(from, to int) {
+		for gid := from; gid <= to; gid++ {
+			fmt.Fprintf(&list, "g:x:%d:bob\n", gid)
+		}
+		if err := os.WriteFile(filepath.Join(bundle, "rootfs/etc/group"), []byte(list.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(1, most) // 1000, his own group, is one of them
+	add(1, 10)
+	o := CreateOptions{Bundle: bundle, Spec: spec, User: &NamedUser{User: "bob"}}
+	if res, err := runSpec(t, r, o); err != nil || res.out != fmt.Sprintln(most+1) {
+		t.Errorf("all groups: %+v, %v", res, err)
+	}
+	add(most+1, 3*most)
+	if _, err := runSpec(t, r, o); !errs.Is(err, errs.InvalidArgument) || !strings.Contains(err.Error(), "65536 groups") {
+		t.Errorf("more than all: %v", err)
 	}
 }
 

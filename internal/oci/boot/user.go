@@ -5,7 +5,6 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"slices"
 	"strings"
 
 	"github.com/moby/sys/user"
@@ -57,6 +56,9 @@ func (b *initializer) resolveUser() error {
 	return setUser(&b.plan.Process, who.Uid, who.Gid, groups)
 }
 
+// maxGroups is the kernel's NGROUPS_MAX.
+const maxGroups = 65536
+
 // setUser checks the numbers: -1 means "unchanged" to the kernel, which would
 // leave the process root (CVE-2024-40635).
 func setUser(p *plan.Process, uid, gid int, groups []int) error {
@@ -66,10 +68,16 @@ func setUser(p *plan.Process, uid, gid int, groups []int) error {
 		}
 	}
 	p.UID, p.GID, p.Groups = uint32(uid), uint32(gid), nil
+	seen := make(map[int]struct{}, min(len(groups), maxGroups))
 	for _, g := range groups {
-		if !slices.Contains(p.Groups, uint32(g)) {
-			p.Groups = append(p.Groups, uint32(g))
+		if _, ok := seen[g]; ok {
+			continue
 		}
+		if len(seen) == maxGroups {
+			return errs.New(errs.InvalidArgument, "user %d is in more than %d groups, which is all that a process can be in", uid, maxGroups)
+		}
+		seen[g] = struct{}{}
+		p.Groups = append(p.Groups, uint32(g))
 	}
 	if uid != 0 && p.Caps != nil {
 		// As Docker: what execve takes from an ordinary user is gone before, so
