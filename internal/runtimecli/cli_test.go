@@ -134,6 +134,30 @@ func TestRunCommand(t *testing.T) {
 	f.want("", 0, "delete", "kept")
 }
 
+// TestUnwritablePidFile: what nobody can know the pid of does not go on running.
+func TestUnwritablePidFile(t *testing.T) {
+	f := newFixture(t, "sleep", "1000")
+	missing := filepath.Join(f.root, "missing/pid")
+	refused := func(wantCode int, args ...string) {
+		t.Helper()
+		out, errs, code := f.cli(args...)
+		if out != "" || code != wantCode || !strings.Contains(errs, missing) {
+			t.Errorf("%s: got %q, %q, exit code %d", strings.Join(args, " "), out, errs, code)
+		}
+	}
+	for _, args := range [][]string{{"create"}, {"run"}, {"run", "--detach"}, {"run", "--keep", "--detach"}} {
+		refused(1, append(args, "--pid-file", missing, "c")...)
+		f.want("", 0, "list", "-q")
+	}
+	f.want("", 0, "run", "--detach", "c")
+	before, _, _ := f.cli("ps", "--format", "json", "c")
+	for _, args := range [][]string{{"exec"}, {"exec", "--detach"}} {
+		refused(255, append(args, "--pid-file", missing, "c", "sleep", "1000")...)
+		f.want(before, 0, "ps", "--format", "json", "c")
+	}
+	f.want("", 0, "delete", "--force", "c")
+}
+
 func TestLifecycleCommands(t *testing.T) {
 	f := newFixture(t, "sleep", "1000")
 	pidFile := filepath.Join(f.root, "pid")

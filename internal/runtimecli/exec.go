@@ -93,7 +93,7 @@ func (a *app) exec(ctx context.Context, args []string, e execFlags) (int, error)
 		return 1, err
 	}
 	if err := writePidFile(e.pidFile, p.Pid); err != nil {
-		return 1, err
+		return 1, errors.Join(err, end(p))
 	}
 	if e.detach {
 		return 0, nil

@@ -7,9 +7,12 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/ns"
 	"github.com/gantry-run/gantry/internal/linux/tty"
 	"github.com/gantry-run/gantry/internal/oci"
 )
@@ -86,6 +89,27 @@ func reap(pid int) (int, error) {
 		}
 		return status.ExitStatus(), nil
 	}
+}
+
+// endTimeout bounds how long end waits: a process in uninterruptible sleep does
+// not end before it wakes.
+const endTimeout = 10 * time.Second
+
+// end kills and reaps a process of which nobody would know that it runs.
+func end(p *oci.Process) error {
+	pidfd := int(p.PidFD.Fd())
+	err := unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("kill process %d: %w", p.Pid, err)
+	}
+	ended, err := ns.WaitExit(pidfd, endTimeout)
+	if err == nil && !ended {
+		err = errs.New(errs.Unavailable, "process %d does not end", p.Pid)
+	}
+	if err == nil {
+		_, err = reap(p.Pid)
+	}
+	return err
 }
 
 // session connects our terminal with the container's.

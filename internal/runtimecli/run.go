@@ -113,7 +113,7 @@ func (a *app) create(ctx context.Context, id string, c createFlags) error {
 		return err
 	}
 	if err := writePidFile(c.pidFile, p.Pid); err != nil {
-		return errors.Join(err, container.Delete(ctx, true))
+		return errors.Join(err, container.Delete(ctx, true), end(p))
 	}
 	return nil
 }
@@ -150,14 +150,13 @@ func (a *app) runContainer(ctx context.Context, id string, c createFlags, detach
 
 // attend stays with the container's process until it ends, unless it is detached.
 func (a *app) attend(ctx context.Context, container *oci.Container, p *oci.Process, signals chan os.Signal, pidFile string, detach, keep bool) (int, error) {
-	err := writePidFile(pidFile, p.Pid)
-	if detach && err == nil {
+	if err := writePidFile(pidFile, p.Pid); err != nil {
+		return 1, errors.Join(err, container.Delete(ctx, true), end(p))
+	}
+	if detach {
 		return 0, nil
 	}
-	code := 1
-	if err == nil {
-		code, err = a.foreground(p, signals)
-	}
+	code, err := a.foreground(p, signals)
 	if !keep || err != nil {
 		err = errors.Join(err, container.Delete(ctx, true))
 	}
