@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"context"
 	"log/slog"
 	"maps"
 	"os"
@@ -145,6 +146,48 @@ func TestTightLimits(t *testing.T) {
 	})
 	if res.out != "alive\n" {
 		t.Errorf("4 MiB: got %+v", res)
+	}
+}
+
+// TestUpdateBeforeStart changes a limit of processes that was left for start to set.
+func TestUpdateBeforeStart(t *testing.T) {
+	for update, want := range map[int64]string{100: "100", 7: "7", -1: "max"} {
+		r, id := newRuntime(t), testenv.Unique("late")
+		spec := newSpec("sleep", "1000")
+		spec.Linux.Resources.Pids = &specs.LinuxPids{Limit: ptr[int64](5)}
+		created, p, err := r.Create(t.Context(), id, CreateOptions{Bundle: newBundle(t), Spec: spec})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := created.Delete(context.Background(), true); err != nil {
+				t.Error(err)
+			}
+			wait(t, p)
+		})
+		load := func() *Container { // as each command does
+			c, err := r.Load(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		early := load()
+		if err := load().Update(t.Context(), &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &update}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := early.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := limit(t, created, "pids", "pids.max", "pids.max"); got != want {
+			t.Errorf("5, updated to %d: got %s", update, got)
+		}
+		if err := load().Update(t.Context(), &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr[int64](9)}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := limit(t, created, "pids", "pids.max", "pids.max"); got != "9" {
+			t.Errorf("updated to 9 after start: got %s", got)
+		}
 	}
 }
 

@@ -247,8 +247,8 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	if err != nil {
 		return nil, err
 	}
-	if n := limits.PidsLimit; n != nil && *n > 0 && *n < tightPids {
-		c.state.LatePids, limits.PidsLimit, job.plan.WaitLimits = n, nil, true
+	if isTight(limits.PidsLimit) {
+		c.state.LatePids, limits.PidsLimit, job.plan.WaitLimits = limits.PidsLimit, nil, true
 	}
 	job.plan.WaitLimits = job.plan.WaitLimits || group.Scope != nil
 	// The cgroup and the filter are made while a thread makes the mounts.
@@ -391,11 +391,26 @@ func (c *Container) setUpGroup(limits *cgroup.Resources, devices []cgroup.Device
 // limit is set when init is about to execute the program and needs no more.
 const tightPids = 32
 
+// isTight tells whether there is such a limit. A negative one is none.
+func isTight(limit *int64) bool { return limit != nil && *limit >= 0 && *limit < tightPids }
+
+// setLateLimits sets the limit that the record has by now: see Update.
 func (c *Container) setLateLimits() error {
-	if c.state.LatePids == nil {
+	late := c.latePids()
+	if late == nil {
 		return nil
 	}
-	return c.state.Cgroup.Set(&cgroup.Resources{PidsLimit: c.state.LatePids})
+	now, err := readState(c.dir)
+	if err != nil || now.LatePids == nil {
+		return err
+	}
+	return c.state.Cgroup.Set(&cgroup.Resources{PidsLimit: now.LatePids})
+}
+
+func (c *Container) latePids() *int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.LatePids
 }
 
 // compileSeccomp compiles the filter and keeps it for later execs.

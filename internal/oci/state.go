@@ -76,7 +76,7 @@ type Container struct {
 	rt  *Runtime
 	dir string
 
-	mu    sync.Mutex // guards state.Pid, StartTime, Creating and Shared, which Create fills in
+	mu    sync.Mutex // guards state.Pid, StartTime, Creating and Shared, which Create fills in, and LatePids
 	state record
 }
 

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"os"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -19,7 +20,7 @@ func (c *Container) Update(_ context.Context, r *specs.LinuxResources) error {
 	if err != nil {
 		return err
 	}
-	if err := group.Set(limits); err != nil {
+	if err := c.setLimits(limits); err != nil {
 		return err
 	}
 	if r == nil || len(r.Devices) == 0 {
@@ -30,6 +31,32 @@ func (c *Container) Update(_ context.Context, r *specs.LinuxResources) error {
 		return err
 	}
 	return group.AllowDevices(rules)
+}
+
+// setLimits sets limits. One of processes takes the place of what start would set,
+// and is left to it in turn while init could not live with it.
+func (c *Container) setLimits(limits *cgroup.Resources) error {
+	pids := limits.PidsLimit
+	if pids == nil || c.latePids() == nil {
+		return c.state.Cgroup.Set(limits)
+	}
+	var late *int64
+	if isTight(pids) {
+		late = pids
+	}
+	_, err := os.Lstat(c.file(startSocket))
+	if waits := err == nil; waits && late != nil {
+		now := *limits
+		now.PidsLimit = nil
+		limits = &now
+	}
+	if err := c.state.Cgroup.Set(limits); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.state.LatePids = late
+	c.mu.Unlock()
+	return c.writeState()
 }
 
 // Stats reads the container's cgroup statistics.
