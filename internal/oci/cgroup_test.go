@@ -217,6 +217,50 @@ func TestDeviceUpdate(t *testing.T) {
 	}
 }
 
+// TestDeniedDeviceOfAllowedOnes denies one device of a kind that is allowed, which
+// cgroup v1 cannot do: there nothing must look as if it did.
+func TestDeniedDeviceOfAllowedOnes(t *testing.T) {
+	rules := []specs.LinuxDeviceCgroup{
+		{Access: "rwm"}, {Allow: true, Type: "c", Major: ptr[int64](10), Access: "rwm"},
+		{Type: "c", Major: ptr[int64](10), Minor: ptr[int64](200), Access: "rwm"},
+	}
+	try := func(c *Container) string {
+		script := "for n in 200 229; do mknod /tmp/$n c 10 $n; echo $n $(head -c 0 /tmp/$n 2>&1); rm /tmp/$n; done"
+		res, err := execIn(t, c, newProcess("sh", "-c", script))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.out
+	}
+	holds := func(out string) bool {
+		denied, allowed, _ := strings.Cut(out, "229 ")
+		return strings.Contains(denied, "not permitted") && !strings.Contains(allowed, "not permitted")
+	}
+	c := background(t, nil)
+	err := c.Update(t.Context(), &specs.LinuxResources{Devices: rules, Pids: &specs.LinuxPids{Limit: ptr[int64](77)}})
+	if c.Cgroup().V2() {
+		if out := try(c); err != nil || !holds(out) {
+			t.Errorf("update: %s %v", out, err)
+		}
+		c = background(t, func(s *specs.Spec) { s.Linux.Resources.Devices = rules })
+		if out := try(c); !holds(out) {
+			t.Errorf("run: %s", out)
+		}
+		return
+	}
+	if !errs.Is(err, errs.InvalidArgument) {
+		t.Errorf("update: got %v", err)
+	}
+	if got := limit(t, c, "pids", "pids.max", "pids.max"); got != "max" {
+		t.Errorf("the refused update has set the limit of processes to %s", got)
+	}
+	spec := newSpec("true")
+	spec.Linux.Resources.Devices = rules
+	if _, err := runSpec(t, newRuntime(t), CreateOptions{Bundle: newBundle(t), Spec: spec}); !errs.Is(err, errs.InvalidArgument) {
+		t.Errorf("run: got %v", err)
+	}
+}
+
 // TestParallel runs many containers at once from one process, as the supervisor does.
 func TestParallel(t *testing.T) {
 	r, bundle := newRuntime(t), newBundle(t)

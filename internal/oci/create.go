@@ -243,7 +243,7 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	if job.plan.Root != nil {
 		job.plan.Root.CgroupDirs, job.plan.Root.CgroupUnified = group.V1, group.Unified
 	}
-	devices, err := buildDeviceRules(job.resources)
+	devices, err := c.deviceRules(job.resources)
 	if err != nil {
 		return nil, err
 	}

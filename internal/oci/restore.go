@@ -80,7 +80,7 @@ func (v *revival) run(undo *cleanup.Stack) error {
 	if err != nil {
 		return err
 	}
-	devices, err := buildDeviceRules(job.resources)
+	devices, err := c.deviceRules(job.resources)
 	if err != nil {
 		return err
 	}

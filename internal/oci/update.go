@@ -20,17 +20,28 @@ func (c *Container) Update(_ context.Context, r *specs.LinuxResources) error {
 	if err != nil {
 		return err
 	}
+	var devices []cgroup.DeviceRule
+	if r != nil && len(r.Devices) > 0 {
+		if devices, err = c.deviceRules(r); err != nil {
+			return err
+		}
+	}
 	if err := c.setLimits(limits); err != nil {
 		return err
 	}
-	if r == nil || len(r.Devices) == 0 {
+	if len(devices) == 0 {
 		return nil
 	}
+	return group.AllowDevices(devices)
+}
+
+// deviceRules are the rules for a group that can have them; an ordinary user's has none.
+func (c *Container) deviceRules(r *specs.LinuxResources) ([]cgroup.DeviceRule, error) {
 	rules, err := buildDeviceRules(r)
-	if err != nil {
-		return err
+	if err == nil && !c.rt.rootless() {
+		err = c.state.Cgroup.CheckDevices(rules)
 	}
-	return group.AllowDevices(rules)
+	return rules, err
 }
 
 // setLimits sets limits. One of processes takes the place of what start would set,

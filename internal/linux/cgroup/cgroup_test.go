@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -85,23 +86,44 @@ func TestFoldDeviceRules(t *testing.T) {
 		in      []DeviceRule
 		allow   bool
 		excepts string
+		refused string
 	}{
-		{rules("deny a *:* rwm"), false, ""},
-		{rules("deny a *:* rwm", "allow c 1:3 r", "allow c 1:3 w"), false, "c 1:3 rw"},
-		{rules("deny a *:* rwm", "allow c 1:3 rwm", "deny c 1:3 w"), false, "c 1:3 rm"},
-		{rules("deny a *:* rwm", "allow c 1:3 rw", "deny c 1:3 rwm"), false, ""},
-		{rules("deny a *:* rwm", "allow c 1:3 rw", "allow a *:* rwm"), true, ""},
-		{rules("deny a *:* rwm", "allow a *:* m"), false, "b *:* m, c *:* m"},
-		{rules("deny b 8:0 w"), true, "b 8:0 w"},
-		{rules("deny a *:* rwm", "deny b 8:0 w"), false, ""},
+		{rules("deny a *:* rwm"), false, "", ""},
+		{rules("deny a *:* rwm", "allow c 1:3 r", "allow c 1:3 w"), false, "c 1:3 rw", ""},
+		{rules("deny a *:* rwm", "allow c 1:3 rwm", "deny c 1:3 w"), false, "c 1:3 rm", ""},
+		{rules("deny a *:* rwm", "allow c 1:3 rw", "deny c 1:3 rwm"), false, "", ""},
+		{rules("deny a *:* rwm", "allow c 1:3 rw", "allow a *:* rwm"), true, "", ""},
+		{rules("deny a *:* rwm", "allow a *:* m"), false, "b *:* m, c *:* m", ""},
+		{rules("deny b 8:0 w"), true, "b 8:0 w", ""},
+		{rules("deny a *:* rwm", "deny b 8:0 w"), false, "", ""},
+		// Whole exceptions go with what they are part of.
+		{rules("deny a *:* rwm", "allow c 10:200 rwm", "allow c 10:229 rw", "allow b 10:1 r", "deny c 10:* rw"), false, "c 10:200 m, b 10:1 r", ""},
+		{rules("deny a *:* rwm", "allow c 10:200 rwm", "deny a *:* rw"), false, "c 10:200 m", ""},
+		{rules("deny c 1:3 rwm", "allow c *:3 rwm"), true, "", ""},
+		// Parts of them cannot.
+		{rules("deny a *:* rwm", "allow c 10:* rwm", "deny c 10:200 rwm"), false, "c 10:* rwm", `cannot deny "c 10:200 rwm" within "c 10:* rwm"`},
+		{rules("deny a *:* rwm", "allow c *:200 rw", "deny c 10:* w"), false, "c *:200 rw", `cannot deny "c 10:* w" within "c *:200 rw"`},
+		{rules("deny c *:* rwm", "allow c 1:3 r"), true, "c *:* rwm", `cannot allow "c 1:3 r" within "c *:* rwm"`},
+		{rules("deny a *:* rwm", "allow c 10:* r", "deny c 10:200 wm", "deny b 10:200 r"), false, "c 10:* r", ""},
+		{rules("deny a *:* rwm", "allow c 10:* rwm", "deny c 10:200 rwm", "deny a *:* rwm"), false, "", ""},
 	} {
-		p := foldDeviceRules(tc.in)
+		p, err := foldDeviceRules(tc.in)
 		var texts []string
 		for _, e := range p.except {
 			texts = append(texts, e.String())
 		}
 		if got := strings.Join(texts, ", "); p.allow != tc.allow || got != tc.excepts {
 			t.Errorf("%v: got %v, %q", tc.in, p.allow, got)
+		}
+		refused := Group{V1: map[string]string{"devices": t.TempDir()}}.CheckDevices(tc.in)
+		if tc.refused == "" && errors.Join(err, refused) != nil {
+			t.Errorf("%v: got %v, %v", tc.in, err, refused)
+		}
+		if tc.refused != "" && (!errs.Is(refused, errs.InvalidArgument) || !strings.Contains(refused.Error(), tc.refused)) {
+			t.Errorf("%v: got %v", tc.in, refused)
+		}
+		if err := (Group{Unified: t.TempDir()}).CheckDevices(tc.in); err != nil {
+			t.Errorf("%v: v2 refuses: %v", tc.in, err)
 		}
 	}
 }
@@ -145,16 +167,21 @@ func (p bpfProgram) run(t *testing.T, kind, access, major, minor uint32) bool {
 	}
 }
 
-// permits is the meaning of a policy in plain words.
-func (p devicePolicy) permits(kind, access, major, minor uint32) bool {
-	for _, e := range p.except {
-		matches := (e.Type == 'b') == (kind == devBlock) && (e.Major < 0 || uint32(e.Major) == major) && (e.Minor < 0 || uint32(e.Minor) == minor)
-		mask := uint32(accessMask(e.Access))
-		if matches && p.allow && access&mask != 0 || matches && !p.allow && access&^mask == 0 {
-			return !p.allow
+// permits is the meaning of rules in plain words.
+func permits(rules []DeviceRule, kind, access, major, minor uint32) bool {
+	for _, bit := range []uint32{accessMknod, accessRead, accessWrite} {
+		allowed := true
+		for _, r := range rules {
+			right := r.Type == 'a' || (r.Type == 'b') == (kind == devBlock)
+			if right && (r.Major < 0 || uint32(r.Major) == major) && (r.Minor < 0 || uint32(r.Minor) == minor) && uint32(accessMask(r.Access))&bit != 0 {
+				allowed = r.Allow
+			}
+		}
+		if access&bit != 0 && !allowed {
+			return false
 		}
 	}
-	return p.allow
+	return true
 }
 
 func TestDeviceFilter(t *testing.T) {
@@ -175,12 +202,11 @@ func TestDeviceFilter(t *testing.T) {
 				list = append(list, r)
 			}
 		}
-		policy := foldDeviceRules(list)
-		program := compileDeviceFilter(policy)
+		program := compileDeviceFilter(list)
 		for kind := uint32(devBlock); kind <= devChar; kind++ {
 			for access := uint32(1); access < 8; access++ {
 				for n := range uint32(9) {
-					if got, want := program.run(t, kind, access, n/3, n%3), policy.permits(kind, access, n/3, n%3); got != want {
+					if got, want := program.run(t, kind, access, n/3, n%3), permits(list, kind, access, n/3, n%3); got != want {
 						t.Fatalf("rules %v: type %d access %d device %d:%d: got %v", list, kind, access, n/3, n%3, got)
 					}
 				}

@@ -36,7 +36,8 @@ func (r DeviceRule) everything() bool {
 	return r.Type == 'a' && r.Major < 0 && r.Minor < 0 && len(r.Access) == 3
 }
 
-// AllowDevices limits the group to the devices that the rules allow.
+// AllowDevices limits the group to the devices that the rules allow. Of all rules
+// about a device and a kind of access the last one holds. See CheckDevices.
 func (g Group) AllowDevices(rules []DeviceRule) error {
 	if g.Scope == nil || len(rules) == 0 {
 		return g.writeDevices(rules)
@@ -63,6 +64,10 @@ func (g Group) writeDevices(rules []DeviceRule) error {
 	if !ok {
 		return errs.New(errs.Unsupported, "limit devices: the devices cgroup is not mounted")
 	}
+	p, err := foldDeviceRules(rules)
+	if err != nil {
+		return fmt.Errorf("limit devices: %w", err)
+	}
 	files := map[bool]int{true: -1, false: -1}
 	for allow, name := range map[bool]string{true: "devices.allow", false: "devices.deny"} {
 		fd, err := unix.Open(filepath.Join(dir, name), unix.O_WRONLY|unix.O_CLOEXEC, 0)
@@ -72,7 +77,6 @@ func (g Group) writeDevices(rules []DeviceRule) error {
 		defer func() { _ = unix.Close(fd) }() // every write is checked below
 		files[allow] = fd
 	}
-	p := foldDeviceRules(rules)
 	reset := "devices.deny"
 	if p.allow {
 		reset = "devices.allow"
@@ -96,45 +100,93 @@ type devicePolicy struct {
 	except []DeviceRule // Allow is not used
 }
 
-// foldDeviceRules applies the rules one after the other as the v1 files would.
-// The start is what a new group has: everything is allowed.
-func foldDeviceRules(rules []DeviceRule) devicePolicy {
-	p := devicePolicy{allow: true}
-	for _, r := range rules {
-		if r.everything() {
-			p = devicePolicy{allow: r.Allow}
-			continue
-		}
-		if r.Type == 'a' { // of some access only: one rule for each type
-			b, c := r, r
-			b.Type, c.Type = 'b', 'c'
-			p.add(b)
-			p.add(c)
-			continue
-		}
-		p.add(r)
+// CheckDevices tells whether AllowDevices can apply the rules. Cgroup v1 knows a
+// default and exceptions from it, but none from an exception: it takes such a
+// rule and ignores it.
+func (g Group) CheckDevices(rules []DeviceRule) error {
+	if g.V2() {
+		return nil
 	}
-	return p
+	_, err := foldDeviceRules(rules)
+	return err
 }
 
+// foldDeviceRules applies the rules one after the other as the v1 files would.
+// The start is what a new group has: everything is allowed. An exception from an
+// exception gives an error, and a policy without it.
+func foldDeviceRules(rules []DeviceRule) (devicePolicy, error) {
+	p := devicePolicy{allow: true}
+	var all error
+	for _, r := range rules {
+		if r.everything() {
+			p, all = devicePolicy{allow: r.Allow}, nil
+			continue
+		}
+		parts := []DeviceRule{r}
+		if r.Type == 'a' { // of some access only: one rule for each type
+			parts = append(parts, r)
+			parts[0].Type, parts[1].Type = 'b', 'c'
+		}
+		for _, part := range parts {
+			if part.Allow != p.allow {
+				p.add(part)
+			} else if err := p.remove(part); err != nil && all == nil {
+				all = err
+			}
+		}
+	}
+	return p, all
+}
+
+// add adds an exception.
 func (p *devicePolicy) add(r DeviceRule) {
 	for i := range p.except {
 		e := &p.except[i]
-		if e.Type != r.Type || e.Major != r.Major || e.Minor != r.Minor {
-			continue
-		}
-		if r.Allow != p.allow {
+		if e.Type == r.Type && e.Major == r.Major && e.Minor == r.Minor {
 			e.Access = mergeAccess(e.Access, r.Access, true)
 			return
 		}
-		if e.Access = mergeAccess(e.Access, r.Access, false); e.Access == "" {
-			p.except = append(p.except[:i], p.except[i+1:]...)
+	}
+	p.except = append(p.except, r)
+}
+
+// remove takes back what r names of the exceptions, which must be whole ones.
+func (p *devicePolicy) remove(r DeviceRule) (err error) {
+	left := p.except[:0]
+	for _, e := range p.except {
+		rest := mergeAccess(e.Access, r.Access, false)
+		switch {
+		case rest == mergeAccess(e.Access, "", false) || !r.overlaps(e):
+		case r.covers(e):
+			e.Access = rest
+		case err == nil:
+			err = errs.New(errs.InvalidArgument, "cgroup v1 cannot %s %q within %q, which a rule before it %s",
+				verb(r.Allow), r, e, map[bool]string{true: "denies", false: "allows"}[r.Allow])
 		}
-		return
+		if e.Access != "" {
+			left = append(left, e)
+		}
 	}
-	if r.Allow != p.allow {
-		p.except = append(p.except, r)
+	p.except = left
+	return err
+}
+
+func verb(allow bool) string {
+	if allow {
+		return "allow"
 	}
+	return "deny"
+}
+
+// overlaps tells whether there are devices of which both rules speak.
+func (r DeviceRule) overlaps(e DeviceRule) bool {
+	same := func(a, b int64) bool { return a < 0 || b < 0 || a == b }
+	return r.Type == e.Type && same(r.Major, e.Major) && same(r.Minor, e.Minor)
+}
+
+// covers tells whether r speaks of all devices of which e speaks.
+func (r DeviceRule) covers(e DeviceRule) bool {
+	return r.Type == e.Type && (r.Major < 0 || r.Major == e.Major) && (r.Minor < 0 || r.Minor == e.Minor)
 }
 
 // mergeAccess is the union of two sets of access letters, or a without b.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -39,16 +40,21 @@ const (
 
 type bpfProgram []byte
 
+// bpfSize is the size of an instruction.
+const bpfSize = 8
+
 func (p *bpfProgram) emit(op byte, dst, src byte, off int16, imm int32) {
-	b := make([]byte, 8)
+	b := make([]byte, bpfSize)
 	b[0], b[1] = op, dst|src<<4
 	binary.NativeEndian.PutUint16(b[2:], uint16(off))
 	binary.NativeEndian.PutUint32(b[4:], uint32(imm))
 	*p = append(*p, b...)
 }
 
-// compileDeviceFilter translates a policy into a program.
-func compileDeviceFilter(policy devicePolicy) bpfProgram {
+// compileDeviceFilter translates rules into a program. Of all rules about a device
+// and a kind of access the last one holds, so the program begins with the last one,
+// and regAccess is what of the access no rule has allowed yet.
+func compileDeviceFilter(rules []DeviceRule) bpfProgram {
 	var p bpfProgram
 	p.emit(opLoadWord, regType, regScratch, 0, 0)
 	p.emit(opMovReg, regAccess, regType, 0, 0)
@@ -56,56 +62,52 @@ func compileDeviceFilter(policy devicePolicy) bpfProgram {
 	p.emit(opShrImm, regAccess, 0, 0, 16)
 	p.emit(opLoadWord, regMajor, regScratch, 4, 0)
 	p.emit(opLoadWord, regMinor, regScratch, 8, 0)
-	for _, e := range policy.except {
-		p.exception(e, policy.allow)
+	for _, r := range slices.Backward(rules) {
+		if r.everything() {
+			p.verdict(r.Allow)
+			return p
+		}
+		p.rule(r)
 	}
-	p.verdict(policy.allow)
+	p.verdict(true) // what a new group has
 	return p
 }
 
-// exception emits one block: if the access matches, return the contrary of the default.
-func (p *bpfProgram) exception(e DeviceRule, defaultAllow bool) {
-	type test struct {
-		op  byte
-		reg byte
-		imm int32
+// rule emits one block, which is left for the next one if it does not decide.
+func (p *bpfProgram) rule(r DeviceRule) {
+	var body bpfProgram
+	var jumps []int // instructions of the body that jump to the next block
+	leaveIf := func(op, reg byte, imm int32) {
+		jumps = append(jumps, len(body)/bpfSize)
+		body.emit(op, reg, 0, 0, imm)
 	}
-	var body bpfProgram // what prepares a test, placed before the last jump
-	var tests []test
-	switch e.Type {
+	switch r.Type {
 	case 'b':
-		tests = append(tests, test{opJumpNot, regType, devBlock})
+		leaveIf(opJumpNot, regType, devBlock)
 	case 'c':
-		tests = append(tests, test{opJumpNot, regType, devChar})
+		leaveIf(opJumpNot, regType, devChar)
 	}
-	if e.Major >= 0 {
-		tests = append(tests, test{opJumpNot, regMajor, int32(e.Major)})
+	if r.Major >= 0 {
+		leaveIf(opJumpNot, regMajor, int32(r.Major))
 	}
-	if e.Minor >= 0 {
-		tests = append(tests, test{opJumpNot, regMinor, int32(e.Minor)})
+	if r.Minor >= 0 {
+		leaveIf(opJumpNot, regMinor, int32(r.Minor))
 	}
-	if mask := accessMask(e.Access); mask != accessMknod|accessRead|accessWrite {
+	switch mask := accessMask(r.Access); {
+	case mask == accessMknod|accessRead|accessWrite:
+	case r.Allow:
+		body.emit(opAndImm, regAccess, 0, 0, ^mask)
+		leaveIf(opJumpNot, regAccess, 0)
+	default:
 		body.emit(opMovReg, regScratch, regAccess, 0, 0)
-		if defaultAllow { // any of the denied kinds of access is enough to deny
-			body.emit(opAndImm, regScratch, 0, 0, mask)
-			tests = append(tests, test{opJumpEqual, regScratch, 0})
-		} else { // no kind of access besides the allowed ones
-			body.emit(opAndImm, regScratch, 0, 0, ^mask)
-			tests = append(tests, test{opJumpNot, regScratch, 0})
-		}
+		body.emit(opAndImm, regScratch, 0, 0, mask)
+		leaveIf(opJumpEqual, regScratch, 0)
 	}
-	const verdictLen = 2
-	length := len(body)/8 + len(tests) + verdictLen
-	at := 0
-	for _, t := range tests {
-		if t.reg == regScratch {
-			*p = append(*p, body...)
-			at += len(body) / 8
-		}
-		p.emit(t.op, t.reg, 0, int16(length-at-1), t.imm)
-		at++
+	body.verdict(r.Allow)
+	for _, at := range jumps {
+		binary.NativeEndian.PutUint16(body[at*bpfSize+2:], uint16(len(body)/bpfSize-at-1))
 	}
-	p.verdict(!defaultAllow)
+	*p = append(*p, body...)
 }
 
 func (p *bpfProgram) verdict(allow bool) {
@@ -130,7 +132,7 @@ func accessMask(access string) int32 {
 // attachDeviceFilter loads the program and attaches it. Filters that are
 // attached already are replaced: an access needs the consent of all.
 func (g Group) attachDeviceFilter(rules []DeviceRule) error {
-	prog := compileDeviceFilter(foldDeviceRules(rules))
+	prog := compileDeviceFilter(rules)
 	fd, err := loadDeviceFilter(prog)
 	if err != nil {
 		return fmt.Errorf("load device filter: %w", err)
@@ -169,7 +171,7 @@ func loadDeviceFilter(prog bpfProgram) (int, error) {
 		version, flags  uint32
 		name            [16]byte
 	}{
-		progType: unix.BPF_PROG_TYPE_CGROUP_DEVICE, count: uint32(len(prog) / 8),
+		progType: unix.BPF_PROG_TYPE_CGROUP_DEVICE, count: uint32(len(prog) / bpfSize),
 		insns: uint64(uintptr(unsafe.Pointer(&prog[0]))), license: uint64(uintptr(unsafe.Pointer(&license[0]))), name: name,
 	}
 	// The kernel gives up when a signal arrives while it checks the program, as the

@@ -114,6 +114,7 @@ func TestDeviceProperties(t *testing.T) {
 		{rules("deny a *:* rwm"), "DeviceAllow=[] DevicePolicy=strict DeviceAllow=[]"},
 		{rules("deny a *:* rwm", "allow c 1:3 rwm", "allow c 136:* rw", "allow b *:* m", "allow c *:5 r"),
 			"DeviceAllow=[] DevicePolicy=strict DeviceAllow=[{/dev/char/1:3 rwm} {char-136 rw} {block-* m}]"},
+		{rules("deny a *:* rwm", "allow c 10:* rwm", "deny c 10:200 rwm"), "DeviceAllow=[] DevicePolicy=strict DeviceAllow=[{char-10 rwm}]"},
 		{rules("allow a *:* rwm", "deny b 8:0 w"), "DeviceAllow=[] DevicePolicy=strict DeviceAllow=[]"},
 	} {
 		if got := text(deviceProperties(tc.rules)); got != tc.want {

@@ -54,12 +54,14 @@ func deviceAllow(list ...systemd.Value) systemd.Property {
 
 // deviceProperties tell systemd which devices are allowed. It knows lists of what
 // is allowed only: of a list of what is denied it gets to know that nothing is
-// allowed, which is what holds if it ever writes the rules by itself.
+// allowed, which is what holds if it ever writes the rules by itself. What is denied
+// within something that is allowed it does not know either: that our own program
+// sees to.
 func deviceProperties(rules []DeviceRule) []systemd.Property {
 	if len(rules) == 0 {
 		return nil
 	}
-	p := foldDeviceRules(rules)
+	p, _ := foldDeviceRules(rules)
 	if p.allow && len(p.except) == 0 {
 		return []systemd.Property{deviceAllow(), property("DevicePolicy", systemd.String("auto"))}
 	}
