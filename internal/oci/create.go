@@ -232,14 +232,10 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	if err != nil {
 		return nil, err
 	}
-	err = c.permitGroup(limits)
-	group := c.state.Cgroup
-	if group.Scope == nil {
-		undo.Push(group.Remove)
-	}
-	if err != nil {
+	if err := c.permitGroup(limits, undo); err != nil {
 		return nil, err
 	}
+	group := c.state.Cgroup
 	if job.plan.Root != nil {
 		job.plan.Root.CgroupDirs, job.plan.Root.CgroupUnified = group.V1, group.Unified
 	}
@@ -257,7 +253,7 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	ground, _ := ready() // its error is that of spawnInit
 	defer ground.door.Close()
 	defer ground.hold.Release()
-	if ground.hold != nil { // else there is no scope, or it is another container's
+	if ground.ours {
 		undo.Push(group.Remove)
 	}
 	if err != nil {
@@ -314,6 +310,7 @@ func (c *Container) created() error {
 
 // groundwork is what init needs besides its mounts.
 type groundwork struct {
+	ours   bool // the group has been made; else it is nobody's, or another container's
 	door   *cgroup.Door
 	hold   *cgroup.Placeholder // keeps a new scope until init has entered, nil: none is needed
 	filter *seccomp.Program
@@ -335,11 +332,17 @@ func async[T any](f func() (T, error)) func() (T, error) {
 }
 
 // permitGroup makes do with the cgroups that this user may make.
-func (c *Container) permitGroup(limits *cgroup.Resources) (err error) {
-	if c.rt.rootless() && c.state.Cgroup.Scope == nil {
-		c.state.Cgroup, err = c.state.Cgroup.Permitted(limits)
+func (c *Container) permitGroup(limits *cgroup.Resources, undo *cleanup.Stack) error {
+	if !c.rt.rootless() || c.state.Cgroup.Scope != nil {
+		return nil
 	}
-	return err
+	group, err := c.state.Cgroup.Permitted(limits)
+	if err != nil {
+		return err
+	}
+	undo.Push(group.Remove)
+	c.state.Cgroup = group
+	return nil
 }
 
 // layGround makes the cgroup, opens it for init to enter, and compiles the
@@ -348,7 +351,9 @@ func (c *Container) layGround(spec *specs.Spec, limits *cgroup.Resources, device
 	group := c.state.Cgroup
 	if group.Scope != nil {
 		g.hold, err = c.startScope(spec.Annotations, limits, devices)
-	} else {
+		g.ours = err == nil
+	} else if err = group.Create(limits); err == nil {
+		g.ours = true
 		err = c.setUpGroup(limits, devices)
 	}
 	if err != nil {
@@ -374,9 +379,6 @@ func (c *Container) startScope(annotations map[string]string, limits *cgroup.Res
 
 func (c *Container) setUpGroup(limits *cgroup.Resources, devices []cgroup.DeviceRule) error {
 	group := c.state.Cgroup
-	if err := group.Create(limits); err != nil {
-		return err
-	}
 	if err := group.Set(limits); err != nil {
 		return err
 	}

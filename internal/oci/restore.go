@@ -85,12 +85,9 @@ func (v *revival) run(undo *cleanup.Stack) error {
 		return err
 	}
 	c.state.LatePids, limits.PidsLimit = limits.PidsLimit, nil // criu is in the group, too
-	if c.state.Cgroup.Scope == nil {
-		undo.Push(c.state.Cgroup.Remove)
-	}
 	ground, err := c.layGround(job.spec, limits, devices)
 	defer func() { ground.hold.Release(); ground.door.Close() }() // what there is of it
-	if ground.hold != nil {
+	if ground.ours {
 		undo.Push(c.state.Cgroup.Remove)
 	}
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,37 +16,123 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/systemd"
 )
 
-// Create makes the directories. Ones that exist are taken over. Undo with
-// Remove, also after an error.
-func (g Group) Create(r *Resources) error {
-	if g.V2() {
-		if err := g.createV2(r); err != nil {
-			return fmt.Errorf("create cgroup: %w", err)
-		}
-		return nil
-	}
-	for _, dir := range g.dirs() {
-		if err := makeDir(dir); err != nil {
-			return fmt.Errorf("create cgroup: %w", err)
-		}
-	}
-	if dir, ok := g.V1["cpuset"]; ok {
-		if err := initCpuset(dir); err != nil {
-			return fmt.Errorf("create cgroup: %w", err)
-		}
+// Create makes the directories. A group that is there already is taken over, unless
+// processes are in it or below it or it is frozen: then it is another container's,
+// and the error is errs.Conflict. After an error nothing is changed. Undo with Remove.
+func (g Group) Create(r *Resources) error { return g.create(r, false) }
+
+// create is Create; a group that is ours already may have processes.
+func (g Group) create(r *Resources, ours bool) error {
+	m := maker{group: g, ours: ours}
+	err := m.makeAll(r)
+	if err != nil {
+		return fmt.Errorf("create cgroup: %w", errors.Join(err, m.undo()))
 	}
 	return nil
 }
 
-func makeDir(dir string) error {
-	err := os.Mkdir(dir, 0o755)
-	if errors.Is(err, fs.ErrNotExist) {
-		return os.MkdirAll(dir, 0o755)
+// maker makes the directories of a group and knows which are new.
+type maker struct {
+	group Group
+	ours  bool     // what is there already is the group's own
+	made  []string // those above others first
+}
+
+func (m *maker) makeAll(r *Resources) error {
+	if m.group.V2() {
+		return m.makeV2(r)
 	}
-	if errors.Is(err, fs.ErrExist) {
-		return nil
+	for _, dir := range m.group.dirs() {
+		if err := m.dir(dir); err != nil {
+			return err
+		}
+	}
+	if dir, ok := m.group.V1["cpuset"]; ok {
+		return initCpuset(dir)
+	}
+	return nil
+}
+
+// undo removes what has been made.
+func (m *maker) undo() (err error) {
+	for _, dir := range slices.Backward(m.made) {
+		if rerr := unix.Rmdir(dir); rerr != nil && !errors.Is(rerr, unix.ENOENT) {
+			err = errors.Join(err, &os.PathError{Op: "rmdir", Path: dir, Err: rerr})
+		}
+	}
+	m.made = nil
+	return err
+}
+
+// dir makes one of the group's directories, and those above it if need be, which
+// stay.
+func (m *maker) dir(dir string) error {
+	err := m.leaf(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(dir), 0o755); err == nil {
+			err = m.leaf(dir)
+		}
 	}
 	return err
+}
+
+// leaf makes one of the group's directories. Of one that is there already the
+// kernel says so, and only then it is looked at.
+func (m *maker) leaf(dir string) (err error) {
+	const tries = 10 // for a group that is just being removed
+	for range tries {
+		if err = os.Mkdir(dir, 0o755); err == nil {
+			m.made = append(m.made, dir)
+			return nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if m.ours {
+			return nil
+		}
+		if used := m.group.checkUnused(dir); !gone(used) {
+			return used
+		}
+	}
+	return err
+}
+
+// checkUnused refuses a directory of the group with processes, and one that would
+// not let any run.
+func (g Group) checkUnused(dir string) error {
+	if dir == g.Unified {
+		data, err := fd.ReadFile(filepath.Join(dir, "cgroup.events"))
+		if err != nil {
+			return err
+		}
+		populated, _ := keyed(string(data), "populated")
+		frozen, _ := keyed(string(data), "frozen")
+		return refuse(dir, populated == "1", frozen == "1")
+	}
+	pids, err := allPids(dir)
+	if err != nil {
+		return err
+	}
+	frozen := false
+	if dir == g.V1["freezer"] {
+		state, err := fd.ReadFile(filepath.Join(dir, "freezer.state"))
+		if err != nil {
+			return err
+		}
+		frozen = strings.TrimSpace(string(state)) != "THAWED"
+	}
+	return refuse(dir, len(pids) > 0, frozen)
+}
+
+func refuse(dir string, populated, frozen bool) error {
+	switch {
+	case populated:
+		return errs.New(errs.Conflict, "%s is in use: there are processes in it", dir)
+	case frozen:
+		return errs.New(errs.Conflict, "%s is frozen", dir)
+	}
+	return nil
 }
 
 // initCpuset gives dir, and its ancestors first, the CPUs and memory nodes of

@@ -8,52 +8,66 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/gantry-run/gantry/internal/linux/fd"
 )
 
-// createV2 makes the directory in the unified hierarchy, with those above it,
-// which hand down all controllers that there are. After an error, what it made is
-// gone.
-func (g Group) createV2(r *Resources) (err error) {
+// makeV2 makes the directory in the unified hierarchy, with those above it, which
+// hand down all controllers that there are. The group itself is the first, so that
+// nothing has been changed if it is another's.
+func (m *maker) makeV2(r *Resources) error {
 	root, err := unifiedMount()
 	if err != nil {
 		return err
+	}
+	group := m.group.Unified
+	below, ok := strings.CutPrefix(group, root+"/")
+	if !ok {
+		return fmt.Errorf("%s is not below %s", group, root)
 	}
 	data, err := fd.ReadFile(filepath.Join(root, "cgroup.controllers"))
 	if err != nil {
 		return err
 	}
 	controllers := strings.Fields(string(data))
-	below, ok := strings.CutPrefix(g.Unified, root+"/")
-	if !ok {
-		return fmt.Errorf("%s is not below %s", g.Unified, root)
+	err = m.leaf(group)
+	there := err == nil
+	if !there && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	handDown(root, controllers)
-	parts := strings.Split(below, "/")
 	dir := root
-	for i, name := range parts {
+	for name := range strings.SplitSeq(below, "/") {
 		dir = filepath.Join(dir, name)
-		switch merr := os.Mkdir(dir, 0o755); {
-		case merr == nil:
-			made := dir
-			defer func() {
-				if err != nil {
-					err = errors.Join(err, unix.Rmdir(made))
-				}
-			}()
-		case !errors.Is(merr, fs.ErrExist):
-			return merr
+		if err := m.part(dir, there); err != nil {
+			return err
 		}
 		if err := checkKind(dir, r); err != nil {
 			return err
 		}
-		if i < len(parts)-1 {
+		if dir != group {
 			handDown(dir, controllers)
 		}
 	}
 	return nil
+}
+
+// part makes a directory on the way to the group, or the group's. there tells that
+// all of them are there.
+func (m *maker) part(dir string, there bool) error {
+	if there {
+		return nil
+	}
+	if dir == m.group.Unified {
+		return m.leaf(dir)
+	}
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		m.made = append(m.made, dir)
+	}
+	return err
 }
 
 // unifiedMount is where the unified hierarchy is.

@@ -9,9 +9,9 @@ import (
 )
 
 // Permitted is the group in those hierarchies only in which this user may make
-// it, and makes it there. An ordinary user may do so where a part of a hierarchy
-// has been delegated to him, which can be nowhere: then the result is empty.
-// Undo with Remove.
+// it, and makes it there, as Create does. An ordinary user may do so where a part of
+// a hierarchy has been delegated to him, which can be nowhere: then the result is
+// empty. Undo with Remove.
 func (g Group) Permitted(r *Resources) (Group, error) {
 	if g.V2() {
 		err := g.Create(r)
@@ -21,13 +21,14 @@ func (g Group) Permitted(r *Resources) (Group, error) {
 		return g, err
 	}
 	may := Group{V1: maps.Clone(g.V1), Unified: g.Unified}
+	m := maker{group: g}
 	for _, dir := range g.dirs() {
-		err := makeDir(dir)
+		err := m.dir(dir)
 		if err == nil && dir == g.V1["cpuset"] {
 			err = initCpuset(dir)
 		}
 		if err != nil && !forbidden(err) {
-			return may, fmt.Errorf("create cgroup: %w", err)
+			return Group{}, fmt.Errorf("create cgroup: %w", errors.Join(err, m.undo()))
 		}
 		if err == nil {
 			continue

@@ -212,7 +212,7 @@ func (g Group) StartScope(r *Resources, devices []DeviceRule, more []systemd.Pro
 // complete does what systemd does not: other hierarchies, and limits that it has
 // no property for.
 func (g Group) complete(r *Resources, devices []DeviceRule) error {
-	if err := g.Create(r); err != nil {
+	if err := g.create(r, true); err != nil { // the placeholder is in it
 		return err
 	}
 	if err := g.write(r); err != nil {
