@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
@@ -25,7 +26,10 @@ func (s *Service) Pause(ctx context.Context, id string) error {
 	default:
 		return errs.New(errs.Conflict, "container %s is not running", r.ID)
 	}
-	if err := s.Supervisor.Pause(ctx, r.ID); err != nil {
+	// Its end is awaited, which the runtime bounds, also if the client leaves: who
+	// gives up half-way does not know what comes of it.
+	if err := s.Supervisor.Pause(context.WithoutCancel(ctx), r.ID); err != nil {
+		s.learnPaused(ctx, c)
 		return errs.New(errs.KindOf(err), "cannot pause container %s: %w", id, err)
 	}
 	c.setStatus(container.StatePaused)
@@ -45,12 +49,44 @@ func (s *Service) Unpause(ctx context.Context, id string) error {
 	if r.State.Status != container.StatePaused {
 		return errs.New(errs.Conflict, "Container %s is not paused", r.ID)
 	}
-	if err := s.Supervisor.Resume(ctx, r.ID); err != nil {
+	if err := s.Supervisor.Resume(context.WithoutCancel(ctx), r.ID); err != nil {
+		s.learnPaused(ctx, c)
 		return errs.New(errs.KindOf(err), "cannot unpause container %s: %w", id, err)
 	}
 	c.setStatus(container.StateRunning)
 	s.publish(&r, events.ActionUnPause)
 	return nil
+}
+
+// askTimeout bounds how long the supervisor is asked for what it knows already.
+const askTimeout = 5 * time.Second
+
+// learnPaused asks the supervisor whether the container, whose op lock is held, is
+// paused. Without an answer all stays as it is: see rewatch.
+func (s *Service) learnPaused(ctx context.Context, c *ctr) {
+	r := c.view()
+	if !r.State.running() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+	defer cancel()
+	live, _, err := s.Supervisor.Watch(ctx)
+	if err != nil {
+		s.Log.WarnContext(ctx, "ask whether container is paused", "container", r.ID, "error", err)
+		return
+	}
+	for _, w := range live {
+		if w.ID != r.ID || w.Exit != nil {
+			continue
+		}
+		status := container.StateRunning
+		if w.Paused {
+			status = container.StatePaused
+		}
+		if status != r.State.Status {
+			c.setStatus(status)
+		}
+	}
 }
 
 // setStatus changes the status in memory only: a restarted daemon asks the

@@ -267,7 +267,8 @@ func (s *Service) returnStreams(live []wire.Container) {
 }
 
 // endUnrecorded ends containers whose start the supervisor could not confirm
-// before it died: their start has failed, so they must not run.
+// before it died: their start has failed, so they must not run. Of a pause it could
+// not confirm it finds out what has come of it.
 func (s *Service) endUnrecorded(live []wire.Container) {
 	for _, w := range live {
 		if w.Exit != nil {
@@ -278,9 +279,11 @@ func (s *Service) endUnrecorded(live []wire.Container) {
 			s.endUnwanted(w.ID)
 			continue
 		}
-		c.op.Lock() // a start that goes on has it
-		if !c.view().State.running() {
+		c.op.Lock() // a start or pause that goes on has it
+		if state := c.view().State; !state.running() {
 			s.endUnwanted(w.ID)
+		} else if w.Paused != (state.Status == container.StatePaused) {
+			s.learnPaused(s.ctx, c) // by now it may be so no more
 		}
 		c.op.Unlock()
 	}

@@ -93,7 +93,8 @@ func (c *Container) WatchOOM() (*OOMWatch, error) { return c.state.Cgroup.WatchO
 // OOMKills is how many processes of the container the kernel killed for want of memory.
 func (c *Container) OOMKills() (uint64, error) { return c.state.Cgroup.OOMKills() }
 
-// Pause freezes all processes of a running container.
+// Pause freezes all processes of a running container. After an error, such as that
+// of a process in uninterruptible sleep (errs.Unavailable), they go on.
 func (c *Container) Pause(ctx context.Context) error {
 	if err := c.requireStatus("pause", specs.StateRunning, specs.StateCreated); err != nil {
 		return err
@@ -101,10 +102,16 @@ func (c *Container) Pause(ctx context.Context) error {
 	return c.state.Cgroup.Freeze(ctx)
 }
 
-// Resume thaws a paused container.
+// Resume thaws a paused container, or one that a pause that was cut short has left
+// about to be.
 func (c *Container) Resume(ctx context.Context) error {
-	if err := c.requireStatus("resume", statusPaused); err != nil {
-		return err
+	if half, err := c.HalfPaused(); err != nil || !half {
+		if err := errors.Join(err, c.requireStatus("resume", statusPaused)); err != nil {
+			return err
+		}
 	}
 	return c.state.Cgroup.Thaw(ctx)
 }
+
+// HalfPaused tells whether a pause of the container has begun and not come to its end.
+func (c *Container) HalfPaused() (bool, error) { return c.state.Cgroup.Freezing() }

@@ -452,3 +452,28 @@ func TestDetachedClientDoesNotHoldTheContainer(t *testing.T) {
 		t.Errorf("exit %+v", exit)
 	}
 }
+
+// TestPauseThatFails pauses a container with a process that cannot be frozen.
+func TestPauseThatFails(t *testing.T) {
+	f, dir := newFixture(t), t.TempDir()
+	hangs := testenv.HangingDir(t, dir)
+	_, err := f.start(t, "box", "cat /tmp/file & while :; do sleep 1; done", func(_ *wire.Start, s *specs.Spec) {
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/tmp", Type: "bind", Source: dir, Options: []string{"bind"}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-hangs
+	if err := f.Pause(t.Context(), "box"); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("got %v", err)
+	}
+	all, _, err := f.Watch(t.Context())
+	if err != nil || len(all) != 1 || all[0].Paused {
+		t.Errorf("%+v, %v", all, err)
+	}
+	p := probeOf(t, "echo runs")
+	p.MaxOutput = 100
+	if res, err := f.Probe(t.Context(), "box", p); err != nil || res.Output != "runs\n" {
+		t.Errorf("%+v, %v", res, err)
+	}
+}

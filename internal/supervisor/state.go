@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -162,6 +163,11 @@ func (s *Server) adoptOne(rt *oci.Container) error {
 		return nil
 	}
 	c.watchOOM(r)
+	if half, err := rt.HalfPaused(); err != nil || half { // nobody waits for that pause any more
+		if err := errors.Join(err, rt.Resume(context.Background())); err != nil {
+			s.log.Warn("take back an unfinished pause", "container", rt.ID(), "error", err)
+		}
+	}
 	return s.reaper.add(r.pid, pidfd, func(st status) { c.ended(r, st) })
 }
 

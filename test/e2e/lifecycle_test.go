@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gantry-run/gantry/internal/testenv"
 )
 
 func TestStop(t *testing.T) {
@@ -181,6 +183,21 @@ func TestPause(t *testing.T) {
 		c.ok("unpause", name)
 		c.until("more output", func(s string) bool { return len(s) > len(first)+1 }, "logs", name)
 	})
+}
+
+// TestPauseThatFails pauses a container with a process that cannot be frozen: it
+// runs on, and the daemon knows it.
+func TestPauseThatFails(t *testing.T) {
+	t.Parallel()
+	c := one(t, world.engine)
+	name, dir := c.container(), t.TempDir()
+	hangs := testenv.HangingDir(t, dir)
+	c.ok("run", "-d", "--name", name, "-v", dir+":/hang", "busybox", "sh", "-c", "cat /hang/file & while :; do sleep 1; done")
+	<-hangs
+	matches(t, "pause", c.fails(1, "pause", name), "cannot pause container .*uninterruptible sleep")
+	equal(t, "state", c.ok("inspect", "-f", "{{.State.Status}} {{.State.Paused}}", name), "running false")
+	equal(t, "exec", c.ok("exec", name, "echo", "runs"), "runs")
+	matches(t, "unpause", c.fails(1, "unpause", name), "is not paused")
 }
 
 func TestRename(t *testing.T) {

@@ -76,32 +76,58 @@ func allPids(dir string) ([]int, error) {
 	return pids, nil
 }
 
-// Freeze stops all processes of the group and returns when they stand still,
-// or when ctx ends; then some may be stopped and others not.
+// freezeTimeout bounds how long Freeze and Thaw wait. A process in uninterruptible
+// sleep, on a dead NFS server say, stops only when it wakes.
+const freezeTimeout = 10 * time.Second
+
+// Freeze stops all processes of the group and returns when they stand still. If
+// that takes longer than freezeTimeout the error is errs.Unavailable; after any
+// error, also if ctx ends, they go on.
 func (g Group) Freeze(ctx context.Context) error { return g.setFrozen(ctx, true) }
 
-// Thaw lets the processes of a frozen group go on.
+// Thaw lets the processes of a frozen group go on, also of one that is about to be.
 func (g Group) Thaw(ctx context.Context) error { return g.setFrozen(ctx, false) }
 
 func (g Group) setFrozen(ctx context.Context, frozen bool) error {
-	verb, value, word := "thaw", "0", "THAWED"
-	if frozen {
-		verb, value, word = "freeze", "1", "FROZEN"
+	limited, cancel := context.WithTimeout(ctx, freezeTimeout)
+	defer cancel()
+	err := g.orderFrozen(limited, frozen)
+	if err == nil {
+		return nil
 	}
-	var err error
-	if g.Unified != "" {
-		if err = fd.WriteFile(filepath.Join(g.Unified, "cgroup.freeze"), value); err == nil {
-			err = g.waitEvent(ctx, "frozen", value)
+	late := errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
+	if !frozen {
+		if late {
+			return errs.New(errs.Unavailable, "thaw cgroup: it is frozen after %s still: a group above it may be", freezeTimeout)
 		}
-	} else if dir, ok := g.V1["freezer"]; ok {
-		err = freezeV1(ctx, filepath.Join(dir, "freezer.state"), word)
-	} else {
-		err = errs.New(errs.Unsupported, "there is no freezer that this user may use")
+		return fmt.Errorf("thaw cgroup: %w", err)
 	}
-	if err != nil {
-		return fmt.Errorf("%s cgroup: %w", verb, err)
+	if late {
+		err = errs.New(errs.Unavailable, "some processes did not stop within %s, which those in uninterruptible sleep do not", freezeTimeout)
 	}
-	return nil
+	if !gone(err) && !errs.Is(err, errs.Unsupported) {
+		// What was ordered holds, whenever it becomes possible, until it is taken back.
+		err = errors.Join(err, g.setFrozen(context.WithoutCancel(ctx), false))
+	}
+	return errs.New(errs.KindOf(err), "freeze cgroup: %w", err)
+}
+
+// orderFrozen tells the kernel and waits until it is so.
+func (g Group) orderFrozen(ctx context.Context, frozen bool) error {
+	value, word := "0", "THAWED"
+	if frozen {
+		value, word = "1", "FROZEN"
+	}
+	if g.Unified != "" {
+		if err := fd.WriteFile(filepath.Join(g.Unified, "cgroup.freeze"), value); err != nil {
+			return err
+		}
+		return g.waitEvent(ctx, "frozen", value)
+	}
+	if dir, ok := g.V1["freezer"]; ok {
+		return freezeV1(ctx, filepath.Join(dir, "freezer.state"), word)
+	}
+	return errs.New(errs.Unsupported, "there is no freezer that this user may use")
 }
 
 // freezeV1 repeats the write: a task that was born during freezing stays
@@ -146,22 +172,44 @@ func (g Group) Frozen() (bool, error) {
 	return strings.TrimSpace(string(data)) == "FROZEN", err
 }
 
+// Freezing tells whether the group is told to be frozen but is not yet, as a program
+// leaves it that is killed while it waits for that. A group that does not exist is not.
+func (g Group) Freezing() (bool, error) {
+	file := filepath.Join(g.V1["freezer"], "freezer.state")
+	if g.Unified != "" {
+		file = filepath.Join(g.Unified, "cgroup.freeze")
+	} else if g.V1["freezer"] == "" {
+		return false, nil
+	}
+	data, err := fd.ReadFile(file)
+	if gone(err) {
+		return false, nil
+	}
+	state := strings.TrimSpace(string(data))
+	if err != nil || state != "1" && state != "FREEZING" {
+		return false, err
+	}
+	frozen, err := g.Frozen()
+	return !frozen, err
+}
+
 // whileFrozen runs f while no process of the group runs.
 func (g Group) whileFrozen(f func() error) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), systemdTimeout)
-	defer cancel()
 	frozen, err := g.Frozen()
 	if err != nil {
 		return err
 	}
 	if !frozen {
-		defer func() { err = errors.Join(err, g.Thaw(ctx)) }() // also what could not be frozen in time
-		if err := g.Freeze(ctx); err != nil {
+		if err := g.Freeze(context.Background()); err != nil {
 			return err
 		}
+		defer func() { err = errors.Join(err, g.Thaw(context.Background())) }()
 	}
 	return f()
 }
+
+// signalFreeze bounds how long SignalAll waits for processes to stop.
+const signalFreeze = time.Second
 
 // SignalAll sends sig to every process of the group. SIGKILL reaches even what
 // forks meanwhile.
@@ -181,7 +229,7 @@ func (g Group) SignalAll(ctx context.Context, sig unix.Signal) error {
 	}
 	if !frozen {
 		// A process that forks faster than its children are listed would escape.
-		if err := g.Freeze(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) && !errs.Is(err, errs.Unsupported) {
+		if err := g.freezeToSignal(ctx); err != nil {
 			return err
 		}
 	}
@@ -192,9 +240,21 @@ func (g Group) SignalAll(ctx context.Context, sig unix.Signal) error {
 		}
 	}
 	if !frozen || sig == unix.SIGKILL && g.Unified == "" { // a v1 freezer holds back even SIGKILL
-		if terr := g.Thaw(ctx); terr != nil && !errors.Is(terr, fs.ErrNotExist) && !errs.Is(terr, errs.Unsupported) {
+		if terr := g.Thaw(context.WithoutCancel(ctx)); terr != nil && !errors.Is(terr, fs.ErrNotExist) && !errs.Is(terr, errs.Unsupported) {
 			err = errors.Join(err, terr)
 		}
+	}
+	return err
+}
+
+// freezeToSignal freezes the group as well as can be done: one that does not stop
+// in time, or has no freezer, is sent signals all the same.
+func (g Group) freezeToSignal(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, signalFreeze)
+	defer cancel()
+	err := g.Freeze(limited)
+	if errors.Is(err, fs.ErrNotExist) || errs.Is(err, errs.Unsupported) || limited.Err() != nil && ctx.Err() == nil {
+		return nil
 	}
 	return err
 }
