@@ -473,7 +473,7 @@ func TestPauseThatFails(t *testing.T) {
 	}
 	p := probeOf(t, "echo runs")
 	p.MaxOutput = 100
-	if res, err := f.Probe(t.Context(), "box", p); err != nil || res.Output != "runs\n" {
+	if res, err := f.prober(t, p).Probe(t.Context()); err != nil || res.Output != "runs\n" {
 		t.Errorf("%+v, %v", res, err)
 	}
 }
