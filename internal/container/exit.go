@@ -40,8 +40,10 @@ func (s *Service) onExit(c *ctr, exit wire.Exit) {
 	if err := s.unmountVolumes(ctx, &r); err != nil {
 		s.Log.Error("unmount volumes of exited container", "container", r.ID, "error", err)
 	}
-	again, delay := s.restartDecision(c, exit)
+	var again bool
+	var delay time.Duration
 	err := s.update(c, func(r *record) {
+		again, delay = s.restartDecision(c, exit) // here, lest a stop comes between decision and record
 		r.State.Status, r.State.Pid = container.StateExited, 0
 		if again {
 			r.State.Status = container.StateRestarting
@@ -95,10 +97,8 @@ func (s *Service) forget(ctx context.Context, r *record) {
 	}
 }
 
-// restartDecision applies the restart policy to an exit.
+// restartDecision applies the restart policy to an exit. The caller holds c.mu.
 func (s *Service) restartDecision(c *ctr, exit wire.Exit) (bool, time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	p := c.rec.Host.RestartPolicy
 	if c.rec.StoppedByAPI || s.ctx.Err() != nil {
 		return false, 0

@@ -23,32 +23,39 @@ func (s *Service) Remove(ctx context.Context, id string, force, volumes bool) er
 		return err
 	}
 	c.stopTimer()
-	r := c.view()
-	if r.State.running() || r.State.Status == container.StateRestarting {
-		if !force {
-			return errRunning(&r, id)
+	for { // until nobody starts it between its end and its removal
+		if force {
+			if err := s.endForRemoval(ctx, c); err != nil {
+				return err
+			}
 		}
-		if err := s.endForRemoval(ctx, c); err != nil {
+		again, err := s.removeEnded(ctx, c, id, force, volumes)
+		if !again {
 			return err
 		}
 	}
+}
+
+// removeEnded removes a container unless it runs: then it is to be ended again if
+// force is given.
+func (s *Service) removeEnded(ctx context.Context, c *ctr, id string, force, volumes bool) (again bool, err error) {
 	c.op.Lock()
 	defer c.op.Unlock()
-	select {
-	case <-c.gone:
-		return nil // --rm or another client was faster
-	default:
+	r := c.view()
+	switch {
+	case r.State.running() && force:
+		return true, nil
+	case !force && (r.State.running() || r.State.Status == container.StateRestarting):
+		return false, errRunning(&r, id)
 	}
-	if r = c.view(); r.State.running() { // started meanwhile
-		return errRunning(&r, id)
-	}
-	return s.remove(context.WithoutCancel(ctx), c, volumes)
+	return false, s.remove(context.WithoutCancel(ctx), c, volumes)
 }
 
 func errRunning(r *record, id string) error {
 	return errs.New(errs.Conflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", id, r.State.Status)
 }
 
+// endForRemoval ends a container if it runs.
 func (s *Service) endForRemoval(ctx context.Context, c *ctr) error {
 	exited := c.beginStop()
 	r := c.view()
@@ -71,9 +78,10 @@ func (s *Service) endForRemoval(ctx context.Context, c *ctr) error {
 func (s *Service) remove(ctx context.Context, c *ctr, volumes bool) error {
 	select {
 	case <-c.gone:
-		return nil
+		return nil // --rm or another client was faster
 	default:
 	}
+	c.stopTimer()
 	c.mu.Lock()
 	c.rec.State.Status = container.StateRemoving
 	r := c.rec

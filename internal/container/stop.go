@@ -31,15 +31,10 @@ func (s *Service) Stop(ctx context.Context, id, sig string, timeout *int) error 
 }
 
 func (s *Service) stop(ctx context.Context, c *ctr, sig string, timeout *int) error {
-	c.stopTimer()
-	r := c.view()
-	if r.State.Status == container.StateRestarting {
-		c.op.Lock()
-		err := s.update(c, func(r *record) { r.State.Status, r.StoppedByAPI = container.StateExited, true })
-		c.op.Unlock()
-		c.notify(r.State.ExitCode, container.WaitConditionNotRunning)
-		return err
+	if s.cancelRestart(ctx, c) {
+		return nil
 	}
+	r := c.view()
 	if !r.State.running() {
 		return errs.New(errs.NotModified, "container %s is not running", r.ID)
 	}
@@ -48,11 +43,11 @@ func (s *Service) stop(ctx context.Context, c *ctr, sig string, timeout *int) er
 		return err
 	}
 	exited := c.beginStop()
+	if exited == nil { // it has just ended by itself, and may be about to start again
+		return s.stop(ctx, c, sig, timeout)
+	}
 	if err := s.update(c, func(*record) {}); err != nil { // a full disk keeps nobody from stopping
 		s.Log.Error("record stop", "container", r.ID, "error", err)
-	}
-	if exited == nil {
-		return nil // it ended meanwhile
 	}
 	if err := s.end(ctx, c, signum, s.stopTimeout(&r, timeout), exited); err != nil {
 		return err
@@ -61,11 +56,41 @@ func (s *Service) stop(ctx context.Context, c *ctr, sig string, timeout *int) er
 	return nil
 }
 
-// beginStop notes that the user wants the container down, so that no restart
-// policy revives it, and gives the channel that its end closes.
+// cancelRestart ends the wait of a container for its restart, and tells whether it
+// did. A restart that is under way goes on: then the container runs afterwards.
+func (s *Service) cancelRestart(ctx context.Context, c *ctr) bool {
+	if c.view().State.Status != container.StateRestarting {
+		return false
+	}
+	c.op.Lock() // a restart that is under way has it
+	defer c.op.Unlock()
+	r := c.view()
+	if r.State.Status != container.StateRestarting {
+		return false
+	}
+	c.stopTimer()
+	err := s.update(c, func(r *record) { r.State.Status, r.StoppedByAPI = container.StateExited, true })
+	if err != nil { // a full disk keeps nobody from stopping
+		s.Log.Error("record stop", "container", r.ID, "error", err)
+	}
+	c.notify(r.State.ExitCode, container.WaitConditionNotRunning)
+	if r.Host.AutoRemove { // it was to be revived
+		if err := s.remove(context.WithoutCancel(ctx), c, true); err != nil {
+			s.Log.Error("remove stopped container", "container", r.ID, "error", err)
+		}
+	}
+	return true
+}
+
+// beginStop notes that the user wants a running container down, so that no restart
+// policy revives it, and gives the channel that its end closes; nil if it does not
+// run any more.
 func (c *ctr) beginStop() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.rec.State.running() {
+		return nil
+	}
 	c.rec.StoppedByAPI = true
 	return c.exited
 }

@@ -1,0 +1,81 @@
+package container
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/gantry-run/gantry/internal/supervisor/wire"
+)
+
+// TestEndAmidRestart: whoever ends a container while its restart is in the
+// supervisor's hands ends what was started.
+func TestEndAmidRestart(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(*Service) error
+		left bool
+	}{
+		"stop":         {func(s *Service) error { return s.Stop(t.Context(), "x", "", nil) }, true},
+		"force remove": {func(s *Service) error { return s.Remove(t.Context(), "x", true, false) }, false},
+	} {
+		t.Run(name, func(t *testing.T) { endAmidRestart(t, c.end, c.left) })
+	}
+}
+
+func endAmidRestart(t *testing.T, end func(*Service) error, left bool) {
+	starts, goOn, signals := make(chan struct{}), make(chan struct{}), make(chan int, 1)
+	sup := &fakeSupervisor{
+		start:  func(context.Context) error { close(starts); <-goOn; return nil },
+		signal: func(sig int) { signals <- sig },
+	}
+	s, c := newService(t, sup, always(container.StateRestarting))
+	s.restartAfter(c, 0)
+	<-starts
+	done := make(chan error, 1)
+	go func() { done <- end(s) }()
+	time.Sleep(20 * time.Millisecond) // most likely it waits for the start now
+	close(goOn)
+	select {
+	case <-signals:
+	case err := <-done:
+		t.Fatalf("%v, and the container runs, recorded as %s", err, c.view().State.Status)
+	}
+	s.onExit(c, wire.Exit{Code: 137, At: time.Now()})
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := s.find("x"); (err == nil) != left {
+		t.Errorf("find it afterwards: %v", err)
+	}
+	if r := c.view(); left && (r.State.Status != container.StateExited || !r.StoppedByAPI) {
+		t.Errorf("it is %s", r.State.Status)
+	}
+}
+
+// TestStopAmidExit: a stop that finds the container ended, and about to start
+// again, keeps it down.
+func TestStopAmidExit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c := newService(t, &fakeSupervisor{}, always(container.StateExited))
+		if err := s.Start(t.Context(), "x"); err != nil {
+			t.Fatal(err)
+		}
+		s.onExit(c, wire.Exit{Code: 1, At: time.Now()})
+		if st := c.view().State.Status; st != container.StateRestarting {
+			t.Fatalf("it is %s", st)
+		}
+		if exited := c.beginStop(); exited != nil {
+			t.Error("it is taken for running")
+		}
+		if err := s.Stop(t.Context(), "x", "", nil); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Hour)
+		if st := c.view().State.Status; st != container.StateExited {
+			t.Errorf("it is %s", st)
+		}
+	})
+}
