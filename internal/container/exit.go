@@ -132,19 +132,34 @@ func (s *Service) restartAfter(c *ctr, delay time.Duration) {
 			}
 			r := c.view()
 			err := s.start(ctx, c)
-			if errs.Is(err, errs.Unavailable) { // the supervisor is being replaced
-				s.restartAfter(c, rewatchDelay)
-				return
-			}
-			if err != nil {
-				s.Log.Warn("restart container", "container", r.ID, "error", err)
-				_ = s.update(c, func(r *record) { r.State.Status, r.Reviving = container.StateExited, false })
-				c.notify(startExitCode(err), container.WaitConditionNotRunning)
-			} else if r.Reviving {
+			switch {
+			case err != nil:
+				if !errs.Is(err, errs.Unavailable) {
+					s.Log.Warn("restart container", "container", r.ID, "error", err)
+				}
+				s.restartFailed(c, err)
+			case r.Reviving:
 				s.publish(&r, events.ActionRestart)
 			}
 		})
 	})
+}
+
+// restartFailed lets a container that cannot be started wait for its restart no
+// longer, unless it is only that the supervisor is being replaced. The caller holds
+// the op lock.
+func (s *Service) restartFailed(c *ctr, err error) {
+	if c.view().State.Status != container.StateRestarting {
+		return // --rm has taken it away
+	}
+	if errs.Is(err, errs.Unavailable) {
+		s.restartAfter(c, rewatchDelay)
+		return
+	}
+	if err := s.update(c, func(r *record) { r.State.Status, r.Reviving = container.StateExited, false }); err != nil {
+		s.Log.Error("record failed restart", "container", c.rec.ID, "error", err)
+	}
+	c.notify(startExitCode(err), container.WaitConditionNotRunning)
 }
 
 // task runs f unless the service is closing; Close waits for it.

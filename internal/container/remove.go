@@ -22,7 +22,6 @@ func (s *Service) Remove(ctx context.Context, id string, force, volumes bool) er
 	if err != nil {
 		return err
 	}
-	c.stopTimer()
 	for { // until nobody starts it between its end and its removal
 		if force {
 			if err := s.endForRemoval(ctx, c); err != nil {

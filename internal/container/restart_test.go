@@ -8,6 +8,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/supervisor/wire"
 )
 
@@ -52,6 +53,65 @@ func endAmidRestart(t *testing.T, end func(*Service) error, left bool) {
 	}
 	if r := c.view(); left && (r.State.Status != container.StateExited || !r.StoppedByAPI) {
 		t.Errorf("it is %s", r.State.Status)
+	}
+}
+
+// TestRefusedRemovalKeepsRestarts: what fails leaves everything as it was.
+func TestRefusedRemovalKeepsRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c := newService(t, &fakeSupervisor{}, always(container.StateRestarting))
+		s.restartAfter(c, time.Minute)
+		if err := s.Remove(t.Context(), "x", false, false); !errs.Is(err, errs.Conflict) {
+			t.Errorf("remove: %v", err)
+		}
+		time.Sleep(time.Hour)
+		if st := c.view().State.Status; st != container.StateRunning {
+			t.Errorf("it is %s", st)
+		}
+	})
+}
+
+// TestFailedStartAmidRestarts: a user's start takes the place of the next restart.
+// When it fails, the container waits for that no longer, unless the supervisor
+// alone is to blame.
+func TestFailedStartAmidRestarts(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		kind  errs.Kind
+		after container.ContainerState
+	}{
+		{"for good", errs.Internal, container.StateExited},
+		{"supervisor away", errs.Unavailable, container.StateRunning},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { failedStartAmidRestarts(t, c.kind, c.after) })
+		})
+	}
+}
+
+func failedStartAmidRestarts(t *testing.T, kind errs.Kind, after container.ContainerState) {
+	starts := 0
+	sup := &fakeSupervisor{start: func(context.Context) error {
+		if starts++; starts == 1 {
+			return errs.New(kind, "no start today")
+		}
+		return nil
+	}}
+	s, c := newService(t, sup, always(container.StateRestarting))
+	s.restartAfter(c, time.Minute)
+	ended, err := s.Wait(t.Context(), "x", container.WaitConditionNotRunning)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(t.Context(), "x"); !errs.Is(err, kind) {
+		t.Errorf("start: %v", err)
+	}
+	time.Sleep(time.Hour)
+	if st := c.view().State.Status; st != after {
+		t.Errorf("it is %s, want %s", st, after)
+	}
+	if answered := len(ended) == 1; answered != (after == container.StateExited) {
+		t.Errorf("wait was answered: %t", answered)
 	}
 }
 

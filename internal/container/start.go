@@ -25,7 +25,8 @@ func (s *Service) Start(ctx context.Context, id string) error {
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	switch st := c.view().State; {
+	st := c.view().State
+	switch {
 	case st.Status == container.StatePaused:
 		return errs.New(errs.Conflict, "cannot start a paused container, try unpause instead")
 	case st.running():
@@ -37,7 +38,10 @@ func (s *Service) Start(ctx context.Context, id string) error {
 	c.mu.Lock()
 	c.rec.StoppedByAPI, c.rec.RestartCount, c.backoff = false, 0, 0
 	c.mu.Unlock()
-	return s.start(ctx, c)
+	if err = s.start(ctx, c); err != nil && st.Status == container.StateRestarting {
+		s.restartFailed(c, err)
+	}
+	return err
 }
 
 // start is Start without its checks; the caller holds the op lock.
