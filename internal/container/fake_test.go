@@ -21,6 +21,15 @@ type fakeSupervisor struct {
 	Supervisor
 	start  func(ctx context.Context) error // nil: it succeeds
 	signal func(sig int)                   // nil: nothing
+	watch  func() []wire.Container         // nil: nothing runs
+}
+
+func (f *fakeSupervisor) Watch(ctx context.Context) ([]wire.Container, func() (wire.Event, error), error) {
+	var live []wire.Container
+	if f.watch != nil {
+		live = f.watch()
+	}
+	return live, func() (wire.Event, error) { <-ctx.Done(); return wire.Event{}, ctx.Err() }, nil
 }
 
 func (f *fakeSupervisor) Start(ctx context.Context, _ string, _ wire.Start, _ *os.File) (int, wire.FDs, error) {
@@ -92,7 +101,8 @@ func newService(t *testing.T, sup *fakeSupervisor, change func(*record)) (*Servi
 	s := &Service{
 		Options: Options{
 			Root: root, Volatile: t.TempDir(), Images: &fakeRootfs{}, Networks: &fakeNetworks{}, Supervisor: sup,
-			Events: nobodyListens{}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+			EnsureSupervisor: func(context.Context) error { return nil },
+			Events:           nobodyListens{}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		},
 		store: store{root: root},
 		byID:  map[string]*ctr{}, byName: map[string]*ctr{}, execs: map[string]*execution{}, making: map[string]*ctr{},

@@ -151,18 +151,14 @@ func (s *Service) dropSnapshots(ctx context.Context) error {
 // settle treats what happened while no daemon was there: exits, unfinished
 // removals, and after a reboot the restart policies.
 func (s *Service) settle(live []wire.Container) {
-	exits := map[string]*wire.Exit{}
-	known := map[string]bool{}
-	for _, w := range live {
-		exits[w.ID], known[w.ID] = w.Exit, true
-	}
+	exits, known := exitsOf(live)
 	for _, c := range s.all() {
 		r := c.view()
 		switch st := r.State; {
 		case st.running() && exits[r.ID] != nil:
 			s.onExit(c, *exits[r.ID])
 		case st.running() && !known[r.ID]: // the machine or the supervisor went down
-			s.onExit(c, wire.Exit{Code: unknownExit, At: time.Now(), Unknown: true})
+			s.onExit(c, unseenExit())
 		case st.Status == container.StateRestarting:
 			s.restartAfter(c, 0)
 		case st.Status == container.StateRemoving, st.Status == container.StateDead:
@@ -184,6 +180,34 @@ func (s *Service) settle(live []wire.Container) {
 		}
 	}
 }
+
+// exitsOf gives the exits that a supervisor has on record, and which containers it
+// knows at all.
+func exitsOf(live []wire.Container) (exits map[string]*wire.Exit, known map[string]bool) {
+	exits, known = map[string]*wire.Exit{}, map[string]bool{}
+	for _, w := range live {
+		exits[w.ID], known[w.ID] = w.Exit, true
+	}
+	return exits, known
+}
+
+// catchUp treats the exits that happened while no supervisor was there. The rest of
+// the containers are as the user and the daemon have them.
+func (s *Service) catchUp(live []wire.Container) {
+	exits, known := exitsOf(live)
+	for _, c := range s.all() {
+		r := c.view()
+		switch exit := exits[r.ID]; {
+		case exit != nil: // also of one whose start was not recorded yet
+			s.tasks.Go(func() { s.onExit(c, *exit) })
+		case !known[r.ID] && r.State.running():
+			s.tasks.Go(func() { s.onExit(c, unseenExit()) })
+		}
+	}
+}
+
+// unseenExit is the end of a container that the machine or a supervisor took along.
+func unseenExit() wire.Exit { return wire.Exit{Code: unknownExit, At: time.Now(), Unknown: true} }
 
 // watch feeds the supervisor's events into the containers until Close.
 func (s *Service) watch(next func() (wire.Event, error)) {
@@ -235,7 +259,7 @@ func (s *Service) rewatch() {
 			if live, next, err = s.Supervisor.Watch(s.ctx); err == nil {
 				s.returnStreams(live)
 				s.tasks.Go(func() { s.watch(next) })
-				s.settle(live)
+				s.catchUp(live)
 				s.tasks.Go(func() { s.endUnrecorded(live) })
 				return
 			}
