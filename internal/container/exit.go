@@ -24,10 +24,15 @@ const (
 // onExit records the end of a container's init and does what follows from it:
 // network, events, waiters, removal or restart. Idempotent per run.
 func (s *Service) onExit(c *ctr, exit wire.Exit) {
-	ctx, cancel := context.WithTimeout(context.Background(), cleanup.Timeout)
-	defer cancel()
 	c.op.Lock()
 	defer c.op.Unlock()
+	s.exit(c, exit)
+}
+
+// exit is onExit; the caller holds the op lock.
+func (s *Service) exit(c *ctr, exit wire.Exit) {
+	ctx, cancel := context.WithTimeout(context.Background(), cleanup.Timeout)
+	defer cancel()
 	r := c.view()
 	if !r.State.running() { // its start has failed
 		s.forget(ctx, &r)

@@ -191,18 +191,39 @@ func exitsOf(live []wire.Container) (exits map[string]*wire.Exit, known map[stri
 	return exits, known
 }
 
+// runs gives the containers that run, each with the channel of that run.
+func (s *Service) runs() map[*ctr]<-chan struct{} {
+	runs := map[*ctr]<-chan struct{}{}
+	for _, c := range s.all() {
+		if exited := c.ended(); exited != nil {
+			runs[c] = exited
+		}
+	}
+	return runs
+}
+
 // catchUp treats the exits that happened while no supervisor was there. The rest of
-// the containers are as the user and the daemon have them.
-func (s *Service) catchUp(live []wire.Container) {
+// the containers are as the user and the daemon have them. runs are those from before
+// live was asked for: later ones are not in it.
+func (s *Service) catchUp(live []wire.Container, runs map[*ctr]<-chan struct{}) {
 	exits, known := exitsOf(live)
 	for _, c := range s.all() {
-		r := c.view()
-		switch exit := exits[r.ID]; {
+		id := c.rec.ID
+		switch exit := exits[id]; {
 		case exit != nil: // also of one whose start was not recorded yet
 			s.tasks.Go(func() { s.onExit(c, *exit) })
-		case !known[r.ID] && r.State.running():
-			s.tasks.Go(func() { s.onExit(c, unseenExit()) })
+		case !known[id] && runs[c] != nil:
+			s.tasks.Go(func() { s.onLost(c, runs[c]) })
 		}
+	}
+}
+
+// onLost records the end of a run that no supervisor knows.
+func (s *Service) onLost(c *ctr, run <-chan struct{}) {
+	c.op.Lock()
+	defer c.op.Unlock()
+	if c.ended() == run {
+		s.exit(c, unseenExit())
 	}
 }
 
@@ -256,10 +277,11 @@ func (s *Service) rewatch() {
 		if err == nil {
 			var live []wire.Container
 			var next func() (wire.Event, error)
+			runs := s.runs()
 			if live, next, err = s.Supervisor.Watch(s.ctx); err == nil {
 				s.returnStreams(live)
 				s.tasks.Go(func() { s.watch(next) })
-				s.catchUp(live)
+				s.catchUp(live, runs)
 				s.tasks.Go(func() { s.endUnrecorded(live) })
 				return
 			}

@@ -53,3 +53,23 @@ func TestNewSupervisorTellsExits(t *testing.T) {
 		})
 	}
 }
+
+// TestStartedAsSupervisorChanges: a run that begins after a new supervisor has told
+// what it knows goes on.
+func TestStartedAsSupervisorChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sup := &fakeSupervisor{}
+		s, c := newService(t, sup, func(*record) {})
+		sup.watch = func() []wire.Container { // it answers, and starts the container before we look
+			if err := s.Start(t.Context(), "x"); err != nil {
+				t.Error(err)
+			}
+			return nil
+		}
+		s.rewatch()
+		synctest.Wait()
+		if st := c.view().State; st.Status != container.StateRunning {
+			t.Errorf("it is %s", st.Status)
+		}
+	})
+}
