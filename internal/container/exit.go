@@ -136,7 +136,9 @@ func (s *Service) restartAfter(c *ctr, delay time.Duration) {
 				return
 			}
 			r := c.view()
-			err := s.start(ctx, c)
+			// Not to be cut short by Close, which waits: the supervisor would go on, and
+			// the container run without what the failed start has taken back.
+			err := s.start(context.WithoutCancel(ctx), c)
 			switch {
 			case err != nil:
 				if !errs.Is(err, errs.Unavailable) {

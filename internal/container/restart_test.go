@@ -115,6 +115,34 @@ func failedStartAmidRestarts(t *testing.T, kind errs.Kind, after container.Conta
 	}
 }
 
+// TestCloseAmidRestart: a daemon that ends lets a start that the supervisor has
+// begun come to its end, network and all.
+func TestCloseAmidRestart(t *testing.T) {
+	starts := make(chan struct{})
+	sup := &fakeSupervisor{start: func(ctx context.Context) error {
+		close(starts)
+		select {
+		case <-ctx.Done(): // as the client does
+			return errs.New(errs.Unavailable, "supervisor start: %w", ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+			return nil
+		}
+	}}
+	s, c := newService(t, sup, func(r *record) {
+		always(container.StateRestarting)(r)
+		r.Host.NetworkMode = "bridge"
+	})
+	s.restartAfter(c, 0)
+	<-starts
+	s.Close()
+	if st := c.view().State.Status; st != container.StateRunning {
+		t.Errorf("it is %s", st)
+	}
+	if gone := s.Networks.(*fakeNetworks).detached; len(gone) > 0 {
+		t.Errorf("the container runs without its network, which was taken from %q", gone)
+	}
+}
+
 // TestStopAmidExit: a stop that finds the container ended, and about to start
 // again, keeps it down.
 func TestStopAmidExit(t *testing.T) {
