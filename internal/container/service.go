@@ -160,7 +160,7 @@ func (s *Service) lookup(ref string) (*ctr, error) {
 	if c := s.byID[ref]; c != nil {
 		return c, nil
 	}
-	if c := s.byName[strings.TrimPrefix(ref, "/")]; c != nil {
+	if c := s.byName[strings.TrimPrefix(ref, "/")]; c != nil && s.byID[c.rec.ID] == c { // else it is being created
 		return c, nil
 	}
 	var found *ctr
