@@ -59,6 +59,11 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 	if err := c.awaitEnd(ctx); err != nil {
 		return 0, err
 	}
+	// The daemon that starts it again has recorded the exit, even if it was killed
+	// before it could say so. A later supervisor would take this run for ended.
+	if err := c.srv.exits.remove(c.id); err != nil {
+		return 0, fmt.Errorf("forget earlier exit of container %s: %w", c.id, err)
+	}
 	spec, err := specjson.Decode(s.Spec)
 	if err != nil {
 		return 0, errs.New(errs.InvalidArgument, "decode spec of container %s: %w", c.id, err)
