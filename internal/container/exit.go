@@ -34,8 +34,11 @@ func (s *Service) exit(c *ctr, exit wire.Exit) {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanup.Timeout)
 	defer cancel()
 	r := c.view()
-	if !r.State.running() { // its start has failed
-		s.forget(ctx, &r)
+	switch {
+	case !r.State.running(): // its start has failed
+		s.forget(ctx, r.ID)
+		return
+	case r.recorded(&exit): // told twice, and it runs again
 		return
 	}
 	c.closeMeter() // which keeps the network namespace
@@ -45,8 +48,31 @@ func (s *Service) exit(c *ctr, exit wire.Exit) {
 	if err := s.unmountVolumes(ctx, &r); err != nil {
 		s.Log.Error("unmount volumes of exited container", "container", r.ID, "error", err)
 	}
-	var again bool
-	var delay time.Duration
+	again, delay := s.recordExit(ctx, c, exit)
+	if exit.OOMKilled {
+		s.publish(&r, events.ActionOOM)
+	}
+	s.publish(&r, events.ActionDie, "exitCode", strconv.Itoa(exit.Code), "execDuration", strconv.Itoa(int(exit.At.Sub(r.State.StartedAt).Seconds())))
+	s.endExecs(r.ID)
+	c.endHealth()
+	if again {
+		c.notify(exit.Code, container.WaitConditionNextExit)
+	} else {
+		c.notify(exit.Code, container.WaitConditionNextExit, container.WaitConditionNotRunning)
+	}
+	c.endRun()
+	switch {
+	case again:
+		s.restartAfter(c, delay)
+	case r.Host.AutoRemove:
+		if err := s.remove(ctx, c, true); err != nil {
+			s.Log.Error("remove exited container", "container", r.ID, "error", err)
+		}
+	}
+}
+
+// recordExit saves the exit, and with it whether the container is started again.
+func (s *Service) recordExit(ctx context.Context, c *ctr, exit wire.Exit) (again bool, delay time.Duration) {
 	err := s.update(c, func(r *record) {
 		again, delay = s.restartDecision(c, exit) // here, lest a stop comes between decision and record
 		r.State.Status, r.State.Pid = container.StateExited, 0
@@ -62,43 +88,29 @@ func (s *Service) exit(c *ctr, exit wire.Exit) {
 		}
 	})
 	if err != nil { // the supervisor keeps it for the next daemon
-		s.Log.Error("record exit", "container", r.ID, "error", err)
+		s.Log.Error("record exit", "container", c.rec.ID, "error", err)
 	} else {
-		s.forget(ctx, &r)
+		s.forget(ctx, c.rec.ID)
 	}
-	if exit.OOMKilled {
-		s.publish(&r, events.ActionOOM)
-	}
-	s.publish(&r, events.ActionDie, "exitCode", strconv.Itoa(exit.Code), "execDuration", strconv.Itoa(int(exit.At.Sub(r.State.StartedAt).Seconds())))
-	s.endExecs(r.ID)
-	c.endHealth()
-	if again {
-		c.notify(exit.Code, container.WaitConditionNextExit)
-	} else {
-		c.notify(exit.Code, container.WaitConditionNextExit, container.WaitConditionNotRunning)
-	}
+	return again, delay
+}
+
+// endRun tells those who wait for the end of the run, and lets its streams go.
+func (c *ctr) endRun() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.exited != nil {
 		close(c.exited)
 		c.exited = nil
 	}
 	c.parked.Close()
 	c.parked = nil
-	c.mu.Unlock()
-	switch {
-	case again:
-		s.restartAfter(c, delay)
-	case r.Host.AutoRemove:
-		if err := s.remove(ctx, c, true); err != nil {
-			s.Log.Error("remove exited container", "container", r.ID, "error", err)
-		}
-	}
 }
 
 // forget lets the supervisor drop a recorded exit.
-func (s *Service) forget(ctx context.Context, r *record) {
-	if err := s.Supervisor.Forget(ctx, r.ID, false); err != nil && !errs.Is(err, errs.NotFound) {
-		s.Log.Warn("forget exit", "container", r.ID, "error", err)
+func (s *Service) forget(ctx context.Context, id string) {
+	if err := s.Supervisor.Forget(ctx, id, false); err != nil && !errs.Is(err, errs.NotFound) {
+		s.Log.Warn("forget exit", "container", id, "error", err)
 	}
 }
 

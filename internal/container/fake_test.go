@@ -22,6 +22,9 @@ type fakeSupervisor struct {
 	start  func(ctx context.Context) error // nil: it succeeds
 	signal func(sig int)                   // nil: nothing
 	watch  func() []wire.Container         // nil: nothing runs
+
+	mu        sync.Mutex
+	forgotten []string
 }
 
 func (f *fakeSupervisor) Watch(ctx context.Context) ([]wire.Container, func() (wire.Event, error), error) {
@@ -48,7 +51,15 @@ func (f *fakeSupervisor) Signal(_ context.Context, _ string, sig int, _ bool) er
 	return nil
 }
 
-func (f *fakeSupervisor) Forget(context.Context, string, bool) error { return nil }
+func (f *fakeSupervisor) Forget(_ context.Context, id string, _ bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forgotten = append(f.forgotten, id)
+	return nil
+}
+
+func (f *fakeSupervisor) Park(context.Context, string) (wire.FDs, error)            { return nil, nil }
+func (f *fakeSupervisor) Adopt(context.Context, string, wire.Start, wire.FDs) error { return nil }
 
 // fakeRootfs has a root for every container. removing, if set, is called when one
 // is removed.
@@ -89,6 +100,25 @@ func (f *fakeNetworks) Detach(_ context.Context, id string) error {
 	return nil
 }
 
+func (f *fakeRootfs) RootfsKeys(context.Context) ([]string, error) { return nil, nil }
+
+func (f *fakeNetworks) Restore(context.Context, []engine.LiveSandbox) error { return nil }
+
+// fakeVolumes notes which volumes were removed.
+type fakeVolumes struct {
+	Volumes
+	removed []string
+}
+
+func (f *fakeVolumes) Mount(context.Context, string, string) (string, error) { return "", nil }
+func (f *fakeVolumes) Unmount(context.Context, string, string) error         { return nil }
+func (f *fakeVolumes) Restore(context.Context, map[string][]string) error    { return nil }
+
+func (f *fakeVolumes) RemoveAnonymous(_ context.Context, name string) error {
+	f.removed = append(f.removed, name)
+	return nil
+}
+
 type nobodyListens struct{}
 
 func (nobodyListens) Publish(events.Type, events.Action, string, map[string]string) {}
@@ -97,15 +127,14 @@ func (nobodyListens) Publish(events.Type, events.Action, string, map[string]stri
 // made what the test needs.
 func newService(t *testing.T, sup *fakeSupervisor, change func(*record)) (*Service, *ctr) {
 	t.Helper()
-	root := t.TempDir()
+	o := Options{
+		Root: t.TempDir(), Volatile: t.TempDir(), Images: &fakeRootfs{}, Networks: &fakeNetworks{}, Volumes: &fakeVolumes{},
+		Supervisor: sup, EnsureSupervisor: func(context.Context) error { return nil },
+		Events: nobodyListens{}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
 	s := &Service{
-		Options: Options{
-			Root: root, Volatile: t.TempDir(), Images: &fakeRootfs{}, Networks: &fakeNetworks{}, Supervisor: sup,
-			EnsureSupervisor: func(context.Context) error { return nil },
-			Events:           nobodyListens{}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		},
-		store: store{root: root},
-		byID:  map[string]*ctr{}, byName: map[string]*ctr{}, execs: map[string]*execution{}, making: map[string]*ctr{},
+		Options: o, store: store{root: o.Root},
+		byID: map[string]*ctr{}, byName: map[string]*ctr{}, execs: map[string]*execution{}, making: map[string]*ctr{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	t.Cleanup(s.Close)
@@ -146,4 +175,15 @@ func (s *Service) saved(t *testing.T, c *ctr) (r record) {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// next gives the service of the daemon after this one, which was killed.
+func (s *Service) next(t *testing.T) *Service {
+	t.Helper()
+	n, err := New(t.Context(), s.Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Close)
+	return n
 }

@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/gantry-run/gantry/internal/atomicfile"
+	"github.com/gantry-run/gantry/internal/supervisor/wire"
 )
 
 // record is the durable form of a container: one JSON document.
@@ -56,6 +57,9 @@ type state struct {
 func (s state) running() bool {
 	return s.Status == container.StateRunning || s.Status == container.StatePaused
 }
+
+// recorded tells whether an exit is the last that the record has.
+func (r *record) recorded(exit *wire.Exit) bool { return exit.At.Equal(r.State.FinishedAt) }
 
 // store keeps records below a directory, one directory per container.
 type store struct{ root string }

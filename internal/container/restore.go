@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -33,6 +34,7 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	live = s.dropRecorded(ctx, live)
 	s.adopt(ctx, live)
 	if err := o.Networks.Restore(ctx, s.sandboxes()); err != nil {
 		return nil, err
@@ -63,6 +65,19 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	}
 	s.settle(live)
 	return s, nil
+}
+
+// dropRecorded leaves out the exits that an earlier daemon has recorded and could not
+// say so any more.
+func (s *Service) dropRecorded(ctx context.Context, live []wire.Container) []wire.Container {
+	return slices.DeleteFunc(live, func(w wire.Container) bool {
+		c := s.byID[w.ID]
+		if c == nil || w.Exit == nil || !c.rec.recorded(w.Exit) {
+			return false
+		}
+		s.forget(ctx, c.rec.ID)
+		return true
+	})
 }
 
 // adopt takes the running state from the supervisor. Containers that it runs
