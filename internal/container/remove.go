@@ -92,7 +92,10 @@ func (s *Service) remove(ctx context.Context, c *ctr, volumes bool) error {
 		return errs.New(errs.Internal, "unable to remove filesystem for %s: %w", r.ID, err)
 	}
 	c.endShipping()
-	if err := s.store.remove(r.ID); err != nil {
+	c.saving.Lock()
+	err := s.store.remove(r.ID)
+	c.saving.Unlock()
+	if err != nil {
 		return err
 	}
 	s.dropHealth(r.ID)

@@ -102,7 +102,8 @@ type Service struct {
 
 // ctr is a container in memory.
 type ctr struct {
-	op sync.Mutex // held by the lifecycle verb that changes the container
+	op     sync.Mutex // held by the lifecycle verb that changes the container
+	saving sync.Mutex // held from a change of the record until it is on disk; taken after op, before mu
 
 	mu      sync.Mutex // guards what follows; never held across a call to another part
 	rec     record
@@ -194,6 +195,8 @@ func (s *Service) all() []*ctr {
 // update changes the record in memory and on disk. The change is kept in memory
 // even if the disk refuses it, since the kernel's state has changed already.
 func (s *Service) update(c *ctr, change func(*record)) error {
+	c.saving.Lock() // or an older copy could take the place of a newer one
+	defer c.saving.Unlock()
 	c.mu.Lock()
 	change(&c.rec)
 	rec := c.rec

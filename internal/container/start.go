@@ -138,6 +138,8 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 // after a crash the supervisor knows better, and after a power loss the restart
 // policy is applied. In memory it does not run yet.
 func (s *Service) recordStart(c *ctr, r *record) error {
+	c.saving.Lock()
+	defer c.saving.Unlock()
 	c.mu.Lock()
 	c.rec.Config, c.rec.Endpoints, c.rec.Ports, c.rec.Reviving = r.Config, r.Endpoints, r.Ports, false
 	durable := c.rec
