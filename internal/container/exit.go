@@ -64,7 +64,7 @@ func (s *Service) exit(c *ctr, exit wire.Exit) {
 	switch {
 	case again:
 		s.restartAfter(c, delay)
-	case r.Host.AutoRemove:
+	case c.autoRemoved():
 		if err := s.remove(ctx, c, true); err != nil {
 			s.Log.Error("remove exited container", "container", r.ID, "error", err)
 		}

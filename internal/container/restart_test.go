@@ -167,3 +167,60 @@ func TestStopAmidExit(t *testing.T) {
 		}
 	})
 }
+
+// TestRestartKeepsAutoRemove: a container with --rm outlives the stop of a restart,
+// and is removed after its next run, by this daemon or another.
+func TestRestartKeepsAutoRemove(t *testing.T) {
+	s, c, sup := runningOnce(t)
+	if err := s.Restart(t.Context(), "x", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	if st := c.view().State.Status; st != container.StateRunning {
+		t.Fatalf("it is %s", st)
+	}
+	if r := s.saved(t, c); !r.Host.AutoRemove {
+		t.Error("the record has lost --rm")
+	}
+	sup.signal(0)
+	if _, err := s.find("x"); !errs.Is(err, errs.NotFound) {
+		t.Errorf("find it after its end: %v", err)
+	}
+}
+
+// TestRestartThatFailsAutoRemoves: nobody starts it any more.
+func TestRestartThatFailsAutoRemoves(t *testing.T) {
+	s, _, sup := runningOnce(t)
+	sup.start = func(context.Context) error { return errs.New(errs.Internal, "no start today") }
+	if err := s.Restart(t.Context(), "x", "", nil); !errs.Is(err, errs.Internal) {
+		t.Errorf("restart: %v", err)
+	}
+	if _, err := s.find("x"); !errs.Is(err, errs.NotFound) {
+		t.Errorf("find it: %v", err)
+	}
+}
+
+// TestRestartOfWhatEndsAtOnceAutoRemoves: before the restart has come to its end.
+func TestRestartOfWhatEndsAtOnceAutoRemoves(t *testing.T) {
+	s, c, _ := runningOnce(t)
+	release := s.keep(t.Context(), c)
+	s.onExit(c, wire.Exit{Code: 1, At: time.Now()})
+	if _, err := s.find("x"); err != nil {
+		t.Fatalf("find it amid its restart: %v", err)
+	}
+	release()
+	if _, err := s.find("x"); !errs.Is(err, errs.NotFound) {
+		t.Errorf("find it: %v", err)
+	}
+}
+
+// runningOnce gives a running container with --rm, which ends by any signal.
+func runningOnce(t *testing.T) (*Service, *ctr, *fakeSupervisor) {
+	t.Helper()
+	sup := &fakeSupervisor{}
+	s, c := newService(t, sup, func(r *record) { r.Host.AutoRemove = true })
+	sup.signal = func(int) { s.onExit(c, wire.Exit{Code: 137, At: time.Now()}) }
+	if err := s.Start(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	return s, c, sup
+}

@@ -114,6 +114,7 @@ type ctr struct {
 	gone    chan struct{} // closed on removal
 	parked  wire.FDs      // the streams of the current run, should the supervisor die
 	noStdin bool          // its stdin is closed
+	kept    int           // restarts that are between stop and start, so --rm waits
 	shipped *shipping     // of the latest run; nil if its log is not sent
 	stats   statSample
 	meter   *meter            // while somebody asks for statistics

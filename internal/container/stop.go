@@ -74,7 +74,7 @@ func (s *Service) cancelRestart(ctx context.Context, c *ctr) bool {
 		s.Log.Error("record stop", "container", r.ID, "error", err)
 	}
 	c.notify(r.State.ExitCode, container.WaitConditionNotRunning)
-	if r.Host.AutoRemove { // it was to be revived
+	if c.autoRemoved() { // it was to be revived
 		if err := s.remove(context.WithoutCancel(ctx), c, true); err != nil {
 			s.Log.Error("remove stopped container", "container", r.ID, "error", err)
 		}
@@ -225,9 +225,7 @@ func (s *Service) Restart(ctx context.Context, id, sig string, timeout *int) err
 	if err != nil {
 		return err
 	}
-	// --rm must not take the container away between the two.
-	restore := c.holdAutoRemove()
-	defer restore()
+	defer s.keep(ctx, c)()
 	if err := s.stop(ctx, c, sig, timeout); err != nil && !errs.Is(err, errs.NotModified) {
 		return err
 	}
@@ -239,21 +237,34 @@ func (s *Service) Restart(ctx context.Context, id, sig string, timeout *int) err
 	return nil
 }
 
-func (c *ctr) holdAutoRemove() (restore func()) {
+// keep holds --rm off between the stop and the start of a restart. release removes a
+// container that nobody has started, or that has ended again.
+func (s *Service) keep(ctx context.Context, c *ctr) (release func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.rec.Host.AutoRemove {
 		return func() {}
 	}
-	set := func(v bool) {
-		h := *c.rec.Host
-		h.AutoRemove = v
-		c.rec.Host = &h
-	}
-	set(false)
+	c.kept++
 	return func() {
+		c.op.Lock()
+		defer c.op.Unlock()
 		c.mu.Lock()
-		defer c.mu.Unlock()
-		set(true)
+		c.kept--
+		status := c.rec.State.Status
+		c.mu.Unlock()
+		if status != container.StateExited || !c.autoRemoved() {
+			return
+		}
+		if err := s.remove(context.WithoutCancel(ctx), c, true); err != nil {
+			s.Log.Error("remove container after restart", "container", c.rec.ID, "error", err)
+		}
 	}
+}
+
+// autoRemoved tells whether the end of a run is the end of the container.
+func (c *ctr) autoRemoved() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rec.Host.AutoRemove && c.kept == 0
 }
