@@ -90,7 +90,7 @@ func (s *Service) learnPaused(ctx context.Context, c *ctr) {
 }
 
 // setStatus changes the status in memory only: a restarted daemon asks the
-// supervisor which containers are frozen.
+// supervisor which containers are frozen, and store.loadRemoval which are going.
 func (c *ctr) setStatus(status container.ContainerState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

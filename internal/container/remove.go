@@ -73,7 +73,8 @@ func (s *Service) endForRemoval(ctx context.Context, c *ctr) error {
 }
 
 // remove takes everything away; the caller holds the op lock and the container
-// does not run. It can be repeated after a failure or a crash: the record goes last.
+// does not run. It can be repeated after a failure or a crash, which settle does: the
+// record goes last.
 func (s *Service) remove(ctx context.Context, c *ctr, volumes bool) error {
 	select {
 	case <-c.gone:
@@ -81,14 +82,16 @@ func (s *Service) remove(ctx context.Context, c *ctr, volumes bool) error {
 	default:
 	}
 	c.stopTimer()
-	c.mu.Lock()
-	c.rec.State.Status = container.StateRemoving
-	r := c.rec
-	c.mu.Unlock()
+	r := c.view()
+	// After its end, a container with --rm is removed anyway.
+	if !r.Host.AutoRemove || r.State.Status != container.StateExited {
+		if err := s.store.beginRemoval(r.ID, volumes); err != nil { // a read-only disk says so below
+			s.Log.Warn("begin removal", "container", r.ID, "error", err)
+		}
+	}
+	c.setStatus(container.StateRemoving)
 	if err := errors.Join(s.removeImageMounts(ctx, &r), s.Images.RemoveRootfs(ctx, r.ID)); err != nil {
-		c.mu.Lock()
-		c.rec.State.Status = container.StateDead
-		c.mu.Unlock()
+		c.setStatus(container.StateDead)
 		return errs.New(errs.Internal, "unable to remove filesystem for %s: %w", r.ID, err)
 	}
 	c.endShipping()

@@ -91,6 +91,10 @@ func (s *Service) adopt(ctx context.Context, live []wire.Container) {
 		w, ok := running[id]
 		delete(running, id)
 		switch {
+		case c.rec.State.Status == container.StateRemoving:
+			if ok && w.Exit == nil { // by a start that failed in the daemon's eyes
+				s.endUnwanted(id)
+			}
 		case ok && w.Exit == nil:
 			c.rec.State.Status, c.rec.State.Pid = container.StateRunning, w.Pid
 			if w.Paused {
@@ -177,22 +181,22 @@ func (s *Service) settle(live []wire.Container) {
 		case st.Status == container.StateRestarting:
 			s.restartAfter(c, 0)
 		case st.Status == container.StateRemoving, st.Status == container.StateDead:
-			c.op.Lock()
-			if err := s.remove(context.WithoutCancel(s.ctx), c, true); err != nil {
-				s.Log.Warn("finish removal", "container", r.ID, "error", err)
-			}
-			c.op.Unlock()
+			s.finishRemoval(c, r.volumesToo)
 		case r.Host.AutoRemove && st.Status == container.StateExited:
-			c.op.Lock()
-			if err := s.remove(context.WithoutCancel(s.ctx), c, true); err != nil {
-				s.Log.Warn("remove exited container", "container", r.ID, "error", err)
-			}
-			c.op.Unlock()
+			s.finishRemoval(c, true)
 		case st.Status == container.StateExited && !r.StoppedByAPI && (r.Host.RestartPolicy.IsAlways() || r.Host.RestartPolicy.IsUnlessStopped()),
 			st.Status == container.StateExited && r.Host.RestartPolicy.IsAlways():
 			_ = s.update(c, func(r *record) { r.State.Status, r.StoppedByAPI = container.StateRestarting, false })
 			s.restartAfter(c, 0)
 		}
+	}
+}
+
+func (s *Service) finishRemoval(c *ctr, volumes bool) {
+	c.op.Lock()
+	defer c.op.Unlock()
+	if err := s.remove(context.WithoutCancel(s.ctx), c, volumes); err != nil {
+		s.Log.Warn("finish removal", "container", c.rec.ID, "error", err)
 	}
 }
 
