@@ -1,6 +1,7 @@
 package container
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -138,9 +139,10 @@ func (s store) remove(id string) error {
 	return nil
 }
 
-// load reads all records. broken lists directories without a readable record:
-// creations that a crash cut short. A record that exists but cannot be decoded
-// is an error, never garbage: it is the user's container.
+// load reads all records. broken lists directories without a record: creations that
+// a crash cut short, and containers with --rm whose record, which is not synced, a
+// power loss has left empty. A record that exists but cannot be decoded is an error,
+// never garbage: it is the user's container.
 func (s store) load() (records []*record, broken []string, err error) {
 	if err := os.MkdirAll(s.root, 0o710); err != nil {
 		return nil, nil, fmt.Errorf("create container store: %w", err)
@@ -151,7 +153,7 @@ func (s store) load() (records []*record, broken []string, err error) {
 	}
 	for _, e := range entries {
 		data, err := os.ReadFile(s.file(e.Name(), recordFile))
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && len(bytes.Trim(data, "\x00")) == 0 {
 			broken = append(broken, e.Name())
 			continue
 		}
