@@ -2,12 +2,14 @@ package container
 
 import (
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/gantry-run/gantry/internal/engine"
+	"github.com/gantry-run/gantry/internal/errs"
 )
 
 // fallbackDNS are Docker's servers for a host whose own are all local to it.
@@ -61,7 +63,7 @@ func (s *Service) borrowNetworkFiles(r *record, ref string) (string, error) {
 	}
 	o := other.view()
 	for _, name := range []string{"hostname", "hosts", "resolv.conf"} {
-		data, err := os.ReadFile(s.store.file(o.ID, name))
+		data, err := readNetworkFile(s.store.file(o.ID, name))
 		if err == nil {
 			err = os.WriteFile(s.store.file(r.ID, name), data, 0o644)
 		}
@@ -74,6 +76,26 @@ func (s *Service) borrowNetworkFiles(r *record, ref string) (string, error) {
 	r.Config = &cfg
 	return cfg.Hostname, nil
 }
+
+// maxNetworkFile is the most that is taken of a file which a container can write to,
+// and make as large as it likes.
+const maxNetworkFile = 1 << 20
+
+// readNetworkFile reads a container's hosts, hostname or resolv.conf.
+func readNetworkFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // read only
+	data, err := io.ReadAll(io.LimitReader(f, maxNetworkFile+1))
+	if err == nil && len(data) > maxNetworkFile {
+		err = errNetworkFileSize
+	}
+	return data, err
+}
+
+var errNetworkFileSize = errs.New(errs.Conflict, "the container has made the file larger than 1 MiB")
 
 func hosts(r *record, hostname, links string, sb *engine.Sandbox) string {
 	var b strings.Builder

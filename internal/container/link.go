@@ -172,7 +172,7 @@ func (s *Service) relink(r *record) error {
 		for _, l := range other.Links {
 			if l.Target == r.ID {
 				if err := editHosts(s.store.file(other.ID, "hosts"), l.Alias, (&linked{l, *r}).hosts()); err != nil {
-					all = errors.Join(all, fmt.Errorf("update link %s: %w", l.Alias, err))
+					all = errors.Join(all, fmt.Errorf("container %s: update link %s: %w", other.ID, l.Alias, err))
 				}
 			}
 		}

@@ -98,7 +98,7 @@ func (s *Service) Unlink(_ context.Context, name string) error {
 
 // editHosts exchanges a link's line in place: the file is bound into a container.
 func editHosts(file, alias, with string) error {
-	data, err := os.ReadFile(file)
+	data, err := readNetworkFile(file)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,9 @@ func editHosts(file, alias, with string) error {
 		if f := strings.Fields(line); len(f) > 1 && f[1] == alias {
 			line = with
 		}
-		b.WriteString(line)
+		if b.WriteString(line); b.Len() > maxNetworkFile {
+			return errNetworkFileSize
+		}
 	}
 	return os.WriteFile(file, []byte(b.String()), 0o644)
 }

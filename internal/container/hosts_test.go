@@ -1,0 +1,58 @@
+package container
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+
+	"github.com/gantry-run/gantry/internal/errs"
+)
+
+// TestHostsFileGrown: a container makes its /etc/hosts as large as the file system
+// lets it. Neither who joins its network nor who links to another reads all of that.
+func TestHostsFileGrown(t *testing.T) {
+	s, c := newService(t, &fakeSupervisor{}, func(r *record) { r.State.Status = container.StateRunning })
+	for _, name := range []string{"hostname", "hosts", "resolv.conf"} {
+		if err := os.WriteFile(s.store.file(c.rec.ID, name), []byte("127.0.0.1 localhost\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	joining := &record{ID: newID(), Host: &container.HostConfig{NetworkMode: "container:x"}}
+	if err := s.store.create(joining.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.borrowNetworkFiles(joining, "x"); err != nil {
+		t.Errorf("join: %v", err)
+	}
+	hosts := s.store.file(c.rec.ID, "hosts")
+	if err := os.Truncate(hosts, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.borrowNetworkFiles(joining, "x"); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "share hosts of container "+c.rec.ID) {
+		t.Errorf("join: %v", err)
+	}
+	l := &linked{link: link{Alias: "db"}, target: record{Name: "db", Config: &container.Config{Hostname: "db"}}}
+	if err := editHosts(hosts, l.Alias, l.hosts()); !errs.Is(err, errs.Conflict) {
+		t.Errorf("update link: %v", err)
+	}
+}
+
+// TestLinkDoesNotGrowHostsFile: short lines that a container wrote must not become
+// long ones without end.
+func TestLinkDoesNotGrowHostsFile(t *testing.T) {
+	file := t.TempDir() + "/hosts"
+	if err := os.WriteFile(file, []byte(strings.Repeat("0 db\n", maxNetworkFile/5)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l := &linked{link: link{Alias: "db"}, target: record{
+		Name: strings.Repeat("n", 100), Config: &container.Config{Hostname: "db"},
+		Endpoints: map[string]*network.EndpointSettings{network.NetworkBridge: {IPAddress: netip.MustParseAddr("172.17.0.2")}},
+	}}
+	if err := editHosts(file, l.Alias, l.hosts()); !errs.Is(err, errs.Conflict) {
+		t.Errorf("update link: %v", err)
+	}
+}
