@@ -81,14 +81,16 @@ func join(client engine.Conn, streams *net.UnixConn, stdin, tty bool, keys []byt
 		if tty && stdin {
 			src = term.NewEscapeProxy(client, keys)
 		}
-		if !stdin {
-			_, err := io.Copy(io.Discard, src) // to notice that the client goes
-			in <- err
-			return
+		var err error
+		if stdin {
+			if _, err = io.Copy(streams, src); err == nil {
+				err = streams.CloseWrite()
+			}
+		} else {
+			_, err = io.Copy(io.Discard, src)
 		}
-		_, err := io.Copy(streams, src)
-		if err == nil {
-			err = streams.CloseWrite()
+		if err == nil && client.AwaitHangup() { // of which a quiet container would not tell
+			err = net.ErrClosed
 		}
 		in <- err
 	}()

@@ -70,6 +70,10 @@ type ContainerCommit struct {
 type Conn interface {
 	net.Conn
 	CloseWrite() error
+	// AwaitHangup is for after the end of the client's input. It returns true when
+	// the client has gone for good: one that has only ended its input still wants
+	// output. It returns false if it cannot tell, and something after Close.
+	AwaitHangup() bool
 }
 
 // Containers is the container noun. id is a full ID, a unique ID prefix or a

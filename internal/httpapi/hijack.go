@@ -105,6 +105,32 @@ func (c *hijacked) awaitHead() {
 	}
 }
 
+// AwaitHangup asks the kernel whether the other side is closed altogether. A local
+// socket knows at once. Over TCP that looks like the end of input, until a probe
+// (keepalive) is answered by a reset: a minute or so after the client has gone.
+func (c *hijacked) AwaitHangup() bool {
+	conn := c.Conn
+	if tls, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = tls.NetConn()
+	}
+	socket, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	gone := false
+	_ = raw.Read(func(fd uintptr) bool { // fails by the deadline that Close sets
+		p := []unix.PollFd{{Fd: int32(fd)}}
+		_, err := unix.Poll(p, 0)
+		gone = err == nil && p[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+		return gone
+	})
+	return gone
+}
+
 // CloseWrite ends our side; the client may go on sending.
 func (c *hijacked) CloseWrite() error {
 	half, ok := c.Conn.(interface{ CloseWrite() error })

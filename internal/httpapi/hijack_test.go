@@ -228,3 +228,48 @@ func TestExecErrorsComeInTheStream(t *testing.T) {
 	s.want(409, "exec instance exec4 has already run", "POST", "/exec/exec4/start", `{}`)
 	s.want(200, "", "POST", "/exec/exec3/resize?h=1&w=2", "")
 }
+
+// TestAwaitHangup: a client that ends its input has not gone, one that closes has.
+func TestAwaitHangup(t *testing.T) {
+	l, err := net.Listen("unix", t.TempDir()+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for name, theyClose := range map[string]bool{"they close": true, "we close": false} {
+		t.Run(name, func(t *testing.T) {
+			client, err := net.Dial("unix", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			ours, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ours.Close()
+			c := &hijacked{Conn: ours, early: bytes.NewReader(nil)}
+			if err := client.(*net.UnixConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, c); err != nil {
+				t.Fatal(err)
+			}
+			told := make(chan bool, 1)
+			go func() { told <- c.AwaitHangup() }()
+			select {
+			case <-told:
+				t.Fatal("the end of input is taken for the client's end")
+			case <-time.After(50 * time.Millisecond):
+			}
+			if theyClose {
+				err = client.Close()
+			} else {
+				err = c.Close()
+			}
+			if gone := <-told; theyClose && !gone || err != nil {
+				t.Errorf("gone: %t, %v", gone, err)
+			}
+		})
+	}
+}

@@ -79,6 +79,9 @@ var _ engine.Conn = (*socketConn)(nil)
 // CloseWrite ends the stream; a websocket has no half-open state.
 func (c *socketConn) CloseWrite() error { return c.Close() }
 
+// AwaitHangup returns at once, for the same reason.
+func (c *socketConn) AwaitHangup() bool { return true }
+
 // Write sends what the client shall see of p.
 func (c *socketConn) Write(p []byte) (int, error) {
 	send := func(p []byte) error {
