@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // race runs two commands at the same time, as often as rounds says, and hands
@@ -131,6 +132,32 @@ func TestRaceRemoveRemove(t *testing.T) {
 			c.fails(1, "inspect", name)
 		})
 	})
+}
+
+// TestRaceStopRestarts: a container that ends and starts again all the time can be
+// stopped, and stays so, and removed, at any moment.
+func TestRaceStopRestarts(t *testing.T) {
+	needEngine(t, gantryEngine)
+	t.Parallel()
+	e := own(t, engineOptions{})
+	c := one(t, e)
+	for round := range 20 {
+		c.ok("run", "-d", "--name", "again", "--restart", "always", "busybox", "sleep", "0.05")
+		time.Sleep(100*time.Millisecond + time.Duration(round)*10*time.Millisecond) // about the first restart
+		verb := []string{"stop", "-t", "0", "again"}
+		if round%2 == 1 {
+			verb = []string{"rm", "-f", "again"}
+		}
+		c.ok(verb...)
+		if round%2 == 0 {
+			equal(t, "state", c.ok("inspect", "-f", "{{.State.Status}}", "again"), "exited")
+			agree(t, e, fmt.Sprint("round ", round))
+			time.Sleep(150 * time.Millisecond) // in which it must not start
+			equal(t, "state later", c.ok("inspect", "-f", "{{.State.Status}}", "again"), "exited")
+			c.ok("rm", "again")
+		}
+	}
+	nothingLeft(t, e)
 }
 
 // TestTwoHundredAtOnce starts, then removes, 200 containers at the same time.

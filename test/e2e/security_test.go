@@ -200,3 +200,16 @@ func TestLabelsAreText(t *testing.T) {
 		}
 	})
 }
+
+// TestHostsFileGrown: a container that makes its /etc/hosts a terabyte does no harm
+// to the engine when others join its network.
+func TestHostsFileGrown(t *testing.T) {
+	needEngine(t, gantryEngine)
+	each(t, func(t *testing.T, c *cli) {
+		name := c.background()
+		c.ok("exec", name, "dd", "of=/etc/hosts", "bs=1M", "count=0", "seek=1048576")
+		matches(t, "join", c.fails(125, "run", "--rm", "--network", "container:"+name, "busybox", "true"), "share hosts of container [0-9a-f]{64}: the container has made the file larger than 1 MiB")
+		c.ok("restart", "-t", "0", name)
+		c.ok("run", "--rm", "--network", "container:"+name, "busybox", "true")
+	})
+}
