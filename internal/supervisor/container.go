@@ -28,8 +28,8 @@ type container struct {
 	starting sync.Mutex // one start at a time
 
 	mu      sync.Mutex
-	waiting []*waiter
-	run     *run // the current or last run
+	waiting []*sink // attached before start
+	run     *run    // the current or last run
 	execs   map[string]*streams
 	exit    *wire.Exit
 

@@ -3,7 +3,6 @@ package supervisor
 import (
 	"os"
 	"os/signal"
-	"slices"
 	"strconv"
 	"time"
 	"unsafe"
@@ -33,44 +32,30 @@ func (r *reaper) orphans() {
 }
 
 // reapOrphans takes all that had ended a grace ago, too, and that nobody has
-// claimed. It gives those that have ended since.
+// claimed. It gives those that have ended since; others may wait for them yet.
 func (r *reaper) reapOrphans(before map[int]bool) (since map[int]bool) {
 	since = map[int]bool{}
-	for _, pid := range r.unclaimed() {
-		if before[pid] {
-			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // its status interests nobody
-			continue
-		}
-		since[pid] = true
-	}
-	return since
-}
-
-// unclaimed gives the ended children that the reaper does not watch. Others may
-// wait for them yet.
-func (r *reaper) unclaimed() []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return nil // next time
+		return before // next time
 	}
-	var pids []int
 	for _, e := range entries {
 		if pid, err := strconv.Atoi(e.Name()); err == nil && hasEnded(unix.P_PID, pid) {
-			pids = append(pids, pid)
+			since[pid] = true
 		}
 	}
-	claimed := r.claimed() // after the look: what has been claimed meanwhile is
-	return slices.DeleteFunc(pids, func(pid int) bool { return claimed[pid] })
-}
-
-func (r *reaper) claimed() map[int]bool {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	pids := make(map[int]bool, len(r.procs))
-	for _, c := range r.procs {
-		pids[c.pid] = true
+	for _, c := range r.procs { // after the look: what has been claimed meanwhile is
+		delete(since, c.pid)
 	}
-	return pids
+	r.mu.Unlock()
+	for pid := range since {
+		if before[pid] {
+			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // its status interests nobody
+			delete(since, pid)
+		}
+	}
+	return since
 }
 
 // hasEnded tells, without reaping it, whether a child has ended: that one or, with

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"errors"
+	"io"
 	"os"
 	"slices"
 	"sync"
@@ -24,9 +25,7 @@ func (s *streams) pump(stream byte, f *os.File, l *lines, onLogError func(error)
 		s.copyOut(stream, f, raw, l, firstError(onLogError))
 	}
 	s.flows.Done()
-	if err == nil {
-		discard(raw)
-	}
+	_, _ = io.Copy(io.Discard, f)
 }
 
 // copyOut returns at the end of the stream, or when drain tells it to: then it
@@ -69,22 +68,6 @@ func (s *streams) pass(stream byte, fd int, l *lines, check func(error)) (int, e
 	}
 	s.deliver(stream, (*buf)[:8+n])
 	return n, nil
-}
-
-// discard reads to the end of a stream.
-func discard(raw syscall.RawConn) {
-	for n := 1; n > 0; {
-		err := raw.Read(func(fd uintptr) bool {
-			buf := buffers.Get().(*[]byte)
-			defer buffers.Put(buf)
-			var err error
-			n, err = readRetry(int(fd), *buf)
-			return !errors.Is(err, unix.EAGAIN)
-		})
-		if err != nil {
-			return
-		}
-	}
 }
 
 // firstError reports the first of several errors in a row: a full disk fails

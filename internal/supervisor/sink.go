@@ -32,10 +32,11 @@ type sink struct {
 	conn     *net.UnixConn
 	want     wire.Attach
 	patience time.Duration
+	watched  chan struct{}  // closed when nobody watches it any more, see watch
 	flushing sync.WaitGroup // the goroutine, or who will open; waited for by who serves the client
 
 	mu    sync.Mutex
-	room  sync.Cond // the queue has become shorter, or need not any more
+	room  chan struct{} // nil, or closed when the queue has become shorter or need not
 	queue []byte
 	busy  bool  // there is a goroutine, or the client has not been answered
 	late  bool  // the process has ended: nobody waits for the client
@@ -47,7 +48,6 @@ type sink struct {
 // newSink makes a sink that keeps output until it is opened, which it must be.
 func newSink(conn *net.UnixConn, want wire.Attach) *sink {
 	k := &sink{conn: conn, want: want, patience: patience, busy: true}
-	k.room.L = &k.mu
 	k.flushing.Add(1)
 	return k
 }
@@ -76,9 +76,28 @@ func (k *sink) write(p []byte) error {
 		go k.flush()
 	}
 	for len(k.queue) > maxQueue && !k.late && k.err == nil {
-		k.room.Wait()
+		k.wait()
 	}
 	return k.err
+}
+
+// wait lets go of the lock until the queue has changed.
+func (k *sink) wait() {
+	if k.room == nil {
+		k.room = make(chan struct{})
+	}
+	room := k.room
+	k.mu.Unlock()
+	<-room
+	k.mu.Lock()
+}
+
+// changed ends all waits.
+func (k *sink) changed() {
+	if k.room != nil {
+		close(k.room)
+		k.room = nil
+	}
 }
 
 // try sends what the socket takes without waiting.
@@ -87,14 +106,14 @@ func (k *sink) try(p []byte) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	closed := raw.Write(func(fd uintptr) bool {
-		n, err = unix.SendmsgN(int(fd), p, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-		return true // waiting is the queue's part
-	})
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+	closed := raw.Control(func(fd uintptr) { n, err = unix.Write(int(fd), p) })
+	if closed != nil {
+		return 0, closed
+	}
+	if err == unix.EAGAIN || err == unix.EINTR {
 		err = nil
 	}
-	return max(n, 0), errors.Join(closed, err)
+	return max(n, 0), err
 }
 
 // flush sends the queue. It goes on after the end of the process, until the
@@ -116,7 +135,7 @@ func (k *sink) flush() {
 		if slow := n > 0 && errors.Is(err, os.ErrDeadlineExceeded); !slow && k.err == nil {
 			k.err = err
 		}
-		k.room.Broadcast()
+		k.changed()
 	}
 	k.queue, k.busy = nil, false
 	if k.last || k.err != nil {
@@ -135,7 +154,7 @@ func (k *sink) hurry() {
 	if k.busy {
 		k.limit()
 	}
-	k.room.Broadcast()
+	k.changed()
 }
 
 // finish closes the connection once the client has got what is left.
@@ -155,7 +174,7 @@ func (k *sink) close() {
 	if k.err == nil {
 		k.err = net.ErrClosed
 	}
-	k.room.Broadcast()
+	k.changed()
 	_ = k.conn.Close() // the client is gone or done
 }
 
