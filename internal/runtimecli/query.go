@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/moby/sys/user"
 
@@ -106,13 +106,31 @@ func (a *app) list(format string, quiet bool) error {
 	case format != "table":
 		return errs.New(errs.InvalidArgument, "invalid format option")
 	}
-	w := tabwriter.NewWriter(a.stdout, 12, 1, 3, ' ', 0)
-	_, _ = fmt.Fprint(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED\tOWNER\n") // Flush reports
+	rows := [][]string{{"ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"}}
 	for _, e := range entries {
-		_, _ = fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n",
-			e.ID, e.Pid, e.Status, e.Bundle, e.Created.Format(time.RFC3339Nano), e.Owner)
+		rows = append(rows, []string{e.ID, strconv.Itoa(e.Pid), e.Status, e.Bundle, e.Created.Format(time.RFC3339Nano), e.Owner})
 	}
-	return w.Flush()
+	return writeTable(a.stdout, rows)
+}
+
+// writeTable aligns columns as runc does: all but the last are twelve wide or more
+// and end with three spaces or more. text/tabwriter, which does it too, is large.
+func writeTable(w io.Writer, rows [][]string) error {
+	var width [8]int
+	for _, row := range rows {
+		for i, cell := range row {
+			width[i] = max(width[i], 12, utf8.RuneCountInString(cell)+3)
+		}
+	}
+	var text []byte
+	for _, row := range rows {
+		for i, cell := range row[:len(row)-1] {
+			text = fmt.Appendf(text, "%-*s", width[i], cell)
+		}
+		text = append(text, row[len(row)-1]+"\n"...)
+	}
+	_, err := w.Write(text)
+	return err
 }
 
 func setupPs(a *app, f *flag.FlagSet) func(context.Context, []string) (int, error) {
