@@ -21,7 +21,7 @@ func TestHostsFileGrown(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	joining := &record{ID: newID(), Host: &container.HostConfig{NetworkMode: "container:x"}}
+	joining := &record{ID: newID(), Config: &container.Config{}, Host: &container.HostConfig{NetworkMode: "container:x"}}
 	if err := s.store.create(joining.ID); err != nil {
 		t.Fatal(err)
 	}

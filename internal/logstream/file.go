@@ -181,6 +181,9 @@ func lastRotated(path string) (int, error) {
 	}
 	defer dir.Close() // read only
 	names, err := dir.Readdirnames(-1)
+	if errors.Is(err, fs.ErrNotExist) { // it has been removed since it was opened
+		return 0, nil
+	}
 	if err != nil {
 		return 0, fmt.Errorf("list log: %w", err)
 	}
