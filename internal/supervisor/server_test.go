@@ -29,6 +29,10 @@ import (
 // itself as a container's init.
 func init() { boot.LockMainThread() }
 
+// cgroups is the parent of the containers' cgroups: one for each run of the tests,
+// since what deletes a container kills all that is in its cgroup.
+var cgroups = "/" + testenv.Unique("supervisor")
+
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == boot.Verb {
 		os.Exit(boot.Main(os.Args[2:]))
@@ -38,7 +42,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
-	if err := testenv.RemoveCgroups("/gantry-test"); err != nil {
+	if err := testenv.RemoveCgroups(cgroups); err != nil {
 		fmt.Fprintln(os.Stderr, "remove test cgroups:", err)
 		code = 1
 	}
@@ -72,8 +76,7 @@ func newFixture(t *testing.T) *fixture {
 	f := &fixture{Client: &client.Client{Socket: l.Addr().String()}, srv: srv, root: busyboxRoot(t), dir: dir}
 	t.Cleanup(func() {
 		f.killAll(t)
-		deadline := time.Now().Add(10 * time.Second)
-		for { // the kernel's side is cleaned after the exit events
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) { // the kernel's side is cleaned after the exit events
 			gone, err := f.Shutdown(context.Background())
 			if gone || err != nil { // it may have gone by itself meanwhile
 				break
@@ -81,7 +84,6 @@ func newFixture(t *testing.T) *fixture {
 			if time.Now().After(deadline) {
 				t.Fatal("supervisor did not shut down")
 			}
-			time.Sleep(5 * time.Millisecond)
 		}
 		select {
 		case err := <-served:
@@ -143,7 +145,7 @@ func (f *fixture) start(t *testing.T, id, script string, change func(*wire.Start
 			{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"newinstance", "ptmxmode=0666", "mode=0620"}},
 		},
 		Linux: &specs.Linux{
-			CgroupsPath: "/gantry-test/" + id,
+			CgroupsPath: cgroups + "/" + id,
 			Namespaces:  []specs.LinuxNamespace{{Type: "mount"}, {Type: "pid"}, {Type: "ipc"}, {Type: "uts"}, {Type: "network"}},
 		},
 	}
