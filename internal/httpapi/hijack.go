@@ -33,46 +33,12 @@ type hijacked struct {
 
 var _ engine.Conn = (*hijacked)(nil)
 
-// errGone is what ends the input of a client that is not there any more.
-var errGone = errors.New("the client has closed the stream")
-
-// Read gives what the client sends. A client that has sent all of its input still
-// wants output; one that has closed its socket, or was killed, does not, and its
-// streams must not wait for output that may never come.
+// Read gives what the client sends.
 func (c *hijacked) Read(p []byte) (int, error) {
 	if c.early.Len() > 0 {
 		return c.early.Read(p)
 	}
-	n, err := c.Conn.Read(p)
-	if err == io.EOF && c.gone() {
-		err = errGone
-	}
-	return n, err
-}
-
-// gone tells whether the client has closed both directions, which a local socket
-// knows at once. Over TCP that shows when output is written.
-func (c *hijacked) gone() bool {
-	raw, ok := c.local()
-	if !ok {
-		return false
-	}
-	p := []unix.PollFd{{}}
-	err := raw.Control(func(fd uintptr) {
-		p[0].Fd = int32(fd)
-		_, _ = unix.Poll(p, 0) // on an error it is there
-	})
-	return err == nil && p[0].Revents&unix.POLLHUP != 0
-}
-
-// local gives a connection that is a unix socket.
-func (c *hijacked) local() (syscall.RawConn, bool) {
-	local, ok := c.Conn.(syscall.Conn)
-	if !ok || c.LocalAddr().Network() != "unix" {
-		return nil, false
-	}
-	raw, err := local.SyscallConn()
-	return raw, err == nil
+	return c.Conn.Read(p)
 }
 
 // Write sends output, the first of it only when the client has read the head.
@@ -90,8 +56,12 @@ const headPatience = 500 * time.Millisecond
 // milliseconds it would come on a busy machine. Nearly always the head has been
 // read by now, and this is one system call.
 func (c *hijacked) awaitHead() {
-	raw, ok := c.local()
-	if !ok {
+	local, ok := c.Conn.(syscall.Conn)
+	if !ok || c.LocalAddr().Network() != "unix" {
+		return
+	}
+	raw, err := local.SyscallConn()
+	if err != nil {
 		return
 	}
 	deadline := time.Now().Add(headPatience)

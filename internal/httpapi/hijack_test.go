@@ -4,11 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -52,48 +50,6 @@ func TestAttachHalfClose(t *testing.T) {
 	got, err := io.ReadAll(r)
 	if err != nil || !bytes.Equal(got, frame(1, "early late")) {
 		t.Errorf("got %q, %v", got, err)
-	}
-}
-
-// TestEndOfInputIsNotTheEndOfTheClient where the socket can tell them apart.
-func TestEndOfInputIsNotTheEndOfTheClient(t *testing.T) {
-	type half interface{ CloseWrite() error }
-	for _, tt := range []struct {
-		network, address string
-		leave            func(net.Conn) error
-		want             error
-	}{
-		{"unix", filepath.Join(t.TempDir(), "s"), func(c net.Conn) error { return c.(half).CloseWrite() }, io.EOF},
-		{"unix", filepath.Join(t.TempDir(), "s"), net.Conn.Close, errGone},
-		{"tcp", "127.0.0.1:0", net.Conn.Close, io.EOF},
-	} {
-		l, err := net.Listen(tt.network, tt.address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		client, err := net.Dial(tt.network, l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = io.WriteString(client, "input")
-		if err = errors.Join(err, tt.leave(client)); err != nil {
-			t.Fatal(err)
-		}
-		var got []byte
-		buf := make([]byte, 100)
-		for err == nil {
-			var n int
-			n, err = (&hijacked{Conn: conn, early: bytes.NewReader(nil)}).Read(buf)
-			got = append(got, buf[:n]...)
-		}
-		if string(got) != "input" || err != tt.want {
-			t.Errorf("%s: %q and %v, want %v", tt.network, got, err, tt.want)
-		}
-		_, _, _ = client.Close(), conn.Close(), l.Close()
 	}
 }
 
