@@ -164,7 +164,11 @@ func (s *spawned) firstFrame(pidfd int) (fd.Frame, error) {
 		}
 	}
 	if ready[0].Revents == 0 {
-		return fd.Frame{}, errs.Wrap(errs.Internal, errInitDied)
+		// It may have spoken between our looking at the one and at the other. Now that
+		// it has ended, all that it said is there.
+		if n, err := unix.Poll(ready[:1], 0); err != nil || n == 0 {
+			return fd.Frame{}, errs.Wrap(errs.Internal, errInitDied)
+		}
 	}
 	f, err := fd.ReadFrame(s.sock)
 	if errors.Is(err, io.EOF) {
