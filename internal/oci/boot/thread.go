@@ -101,7 +101,8 @@ type Thread struct {
 	// Console is the master side of the terminal, if one was asked for, else -1.
 	Console int
 	// Script is the number in Files of what the process has to do: the program of a
-	// bare.Executable. It reads FrameGo when its mounts are made.
+	// bare.Executable. It reads FrameGo when its mounts are made, or when it has been
+	// forked, if it Forks.
 	Script int
 	// Placed is what the process does, if it is Direct: it arranges Files by itself.
 	Placed *bare.Placed
@@ -263,6 +264,11 @@ func (b *initializer) script(g Ground) (*bare.Program, error) {
 			return nil, err
 		}
 	}
+	// One that was forked lives on until its parent has found it.
+	early := t.Forks(g) && t.Repeat == 0
+	if early {
+		s.await(b.sock, s.Slot())
+	}
 	s.call("start session", unix.SYS_SETSID)
 	if err := b.addLate(s); err != nil {
 		return nil, err
@@ -270,7 +276,7 @@ func (b *initializer) script(g Ground) (*bare.Program, error) {
 	if err := b.addLimits(s); err != nil {
 		return nil, err
 	}
-	if t.Repeat == 0 {
+	if !early && t.Repeat == 0 {
 		// Up to here the process concerns nobody but itself: the parent records it and
 		// does what is left to do meanwhile. If the parent dies, so does the process.
 		s.await(b.sock, s.Slot())
