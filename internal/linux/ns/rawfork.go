@@ -136,13 +136,10 @@ func (j *Joiner) fork() (Child, error) {
 	var pinned runtime.Pinner
 	pinned.Pin(pidfd)
 	defer pinned.Unpin()
-	args := &cloneArgs{flags: unix.CLONE_PIDFD, pidfd: uint64(uintptr(unsafe.Pointer(pidfd))), exitSignal: uint64(unix.SIGCHLD)}
+	args := j.cloneArgs(pidfd)
 	again := &cloneArgs{flags: unix.CLONE_PARENT | uint64(j.Clone)} // the new one is the caller's child too
 	if !j.Again {
 		args.flags |= uint64(j.Clone)
-	}
-	if j.CgroupFD >= 0 {
-		args.flags, args.cgroup = args.flags|unix.CLONE_INTO_CGROUP, uint64(j.CgroupFD)
 	}
 	if !j.OwnMemory {
 		args.flags |= unix.CLONE_VM | unix.CLONE_VFORK
@@ -203,20 +200,25 @@ func (j *Joiner) fork() (Child, error) {
 	return child, nil
 }
 
+// cloneArgs is what all children have in common: a signal at their end, a pidfd,
+// which the caller has pinned, and perhaps a cgroup to be born in.
+func (j *Joiner) cloneArgs(pidfd *int32) *cloneArgs {
+	args := &cloneArgs{flags: unix.CLONE_PIDFD, pidfd: uint64(uintptr(unsafe.Pointer(pidfd))), exitSignal: uint64(unix.SIGCHLD)}
+	if j.CgroupFD >= 0 {
+		args.flags, args.cgroup = args.flags|unix.CLONE_INTO_CGROUP, uint64(j.CgroupFD)
+	}
+	return args
+}
+
 // forkCode starts a child that runs Code, and does not wait for anything.
 func (j *Joiner) forkCode() (Child, error) {
 	pidfd := new(int32)
 	var pinned runtime.Pinner
 	pinned.Pin(pidfd)
 	defer pinned.Unpin()
-	args := &cloneArgs{
-		flags: unix.CLONE_PIDFD | unix.CLONE_VM | unix.CLONE_CLEAR_SIGHAND | uint64(j.Clone),
-		pidfd: uint64(uintptr(unsafe.Pointer(pidfd))), exitSignal: uint64(unix.SIGCHLD),
-		stack: uint64(j.Stack), stackSize: uint64(j.StackSize),
-	}
-	if j.CgroupFD >= 0 {
-		args.flags, args.cgroup = args.flags|unix.CLONE_INTO_CGROUP, uint64(j.CgroupFD)
-	}
+	args := j.cloneArgs(pidfd)
+	args.flags |= unix.CLONE_VM | unix.CLONE_CLEAR_SIGHAND | uint64(j.Clone)
+	args.stack, args.stackSize = uint64(j.Stack), uint64(j.StackSize)
 	syscall.ForkLock.Lock()
 	runtimeBeforeFork()
 	pid, errno := cloneCode(args, unsafe.Sizeof(*args), j.Code)
