@@ -86,7 +86,6 @@ func (b *initializer) addLimit(s script, l process.Rlimit) error {
 func addSignals(s script) {
 	for _, sig := range []unix.Signal{unix.SIGHUP, unix.SIGINT} {
 		if signal.Ignored(sig) {
-			const sizeofSigset = 8
 			byDefault := s.Words(0, 0, 0, 0) // struct sigaction
 			s.call("reset signal", unix.SYS_RT_SIGACTION, bare.Int(sig), byDefault, bare.Int(0), bare.Int(sizeofSigset))
 		}

@@ -263,11 +263,9 @@ func (b *initializer) script(g Ground) (*bare.Program, error) {
 		if err := b.addBirth(s, g); err != nil {
 			return nil, err
 		}
-	}
-	// One that was forked lives on until its parent has found it.
-	early := t.Forks(g) && t.Repeat == 0
-	if early {
-		s.await(b.sock, s.Slot())
+		if t.Forks(g) { // what was forked lives on until its parent has found it
+			s.await(b.sock, s.Slot())
+		}
 	}
 	s.call("start session", unix.SYS_SETSID)
 	if err := b.addLate(s); err != nil {
@@ -276,7 +274,7 @@ func (b *initializer) script(g Ground) (*bare.Program, error) {
 	if err := b.addLimits(s); err != nil {
 		return nil, err
 	}
-	if !early && t.Repeat == 0 {
+	if !t.Forks(g) {
 		// Up to here the process concerns nobody but itself: the parent records it and
 		// does what is left to do meanwhile. If the parent dies, so does the process.
 		s.await(b.sock, s.Slot())
@@ -320,7 +318,6 @@ func (b *initializer) addArrival(s script) error {
 		for i := range files {
 			s.call("arrange descriptors", unix.SYS_DUP3, bare.Int(high+i), bare.Int(i), bare.Int(0))
 		}
-		const sizeofSigset = 8
 		s.call("set signal mask", unix.SYS_RT_SIGPROCMASK, bare.Int(unix.SIG_SETMASK), s.Words(mask.Val[0]), bare.Int(0), bare.Int(sizeofSigset))
 	})
 	return nil
