@@ -3,10 +3,10 @@ package runtimecli
 import (
 	"context"
 	"flag"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -55,13 +55,16 @@ func setupCheckpoint(a *app, f *flag.FlagSet) func(context.Context, []string) (i
 	f.BoolVar(&o.PreDump, "pre-dump", false, "dump the memory only, leave the container running")
 	statusFD := f.Int("status-fd", -1, "descriptor that gets a byte when a lazy dump is ready")
 	f.Func("page-server", "ADDRESS:PORT of the page server", func(s string) error {
-		host, port, err := net.SplitHostPort(s)
+		colon := strings.LastIndexByte(s, ':')
+		if colon < 0 {
+			return errs.New(errs.InvalidArgument, "use --page-server ADDRESS:PORT: no port in %q", s)
+		}
+		port, err := strconv.ParseUint(s[colon+1:], 10, 16)
 		if err != nil {
 			return errs.New(errs.InvalidArgument, "use --page-server ADDRESS:PORT: %w", err)
 		}
-		o.CRIU.PageServer.Address = host
-		o.CRIU.PageServer.Port, err = strconv.Atoi(port)
-		return err
+		o.CRIU.PageServer.Address, o.CRIU.PageServer.Port = strings.Trim(s[:colon], "[]"), int(port)
+		return nil
 	})
 	return func(ctx context.Context, args []string) (int, error) {
 		if err := imagesPath(&o); err != nil {

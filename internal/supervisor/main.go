@@ -1,17 +1,16 @@
 package supervisor
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/ns"
 )
 
@@ -51,20 +50,14 @@ func serve(execRoot string, log *slog.Logger) error {
 		log.Warn("timers stay fine", "error", err)
 	}
 	debug.SetGCPercent(50) // small heap; memory counts more than the collector's time
-	f := os.NewFile(ListenFD, "listener")
-	l, err := net.FileListener(f)
-	if err != nil {
-		return fmt.Errorf("take over listening socket: %w", err)
-	}
-	_ = f.Close() // FileListener duplicated it
-	ul, ok := l.(*net.UnixListener)
-	if !ok {
-		return errors.New("descriptor 3 is not a unix socket")
-	}
-	ul.SetUnlinkOnClose(true)
-	s, err := New(Options{ExecRoot: execRoot, Listener: ul, Log: log})
+	listener, path, err := fd.Listening(ListenFD)
 	if err != nil {
 		return err
 	}
+	s, err := New(Options{ExecRoot: execRoot, Listener: listener, Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(path) }() // the next daemon removes it, too
 	return s.Serve()
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/gantry-run/gantry/internal/atomicfile"
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/oci"
 	"github.com/gantry-run/gantry/internal/supervisor/wire"
 )
@@ -31,8 +31,8 @@ const acceptPause = 100 * time.Millisecond
 
 // Options configure a Server.
 type Options struct {
-	ExecRoot string // volatile directory; the runtime's state is kept in runtime/, exits in exits/
-	Listener *net.UnixListener
+	ExecRoot string   // volatile directory; the runtime's state is kept in runtime/, exits in exits/
+	Listener *os.File // a unix socket, see fd.Accept
 	Log      *slog.Logger
 }
 
@@ -42,7 +42,7 @@ type Server struct {
 	runtime  *oci.Runtime
 	reaper   *reaper
 	exits    exitStore
-	listener *net.UnixListener
+	listener *os.File
 	quit     chan struct{}
 	quitOnce sync.Once
 
@@ -80,10 +80,10 @@ func (s *Server) Serve() error {
 	go func() { <-s.quit; _ = s.listener.Close() }()
 	s.idleCheck()
 	for {
-		conn, err := s.listener.AcceptUnix()
+		conn, err := fd.Accept(s.listener)
 		if err != nil {
 			switch {
-			case errors.Is(err, net.ErrClosed):
+			case errors.Is(err, os.ErrClosed):
 				return nil
 			case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOBUFS):
 				s.log.Warn("accept on supervisor socket", "error", err)
@@ -96,7 +96,7 @@ func (s *Server) Serve() error {
 	}
 }
 
-func (s *Server) handle(conn *net.UnixConn) {
+func (s *Server) handle(conn *os.File) {
 	var req wire.Request
 	fds, err := wire.Read(conn, &req)
 	if err != nil {
@@ -188,7 +188,7 @@ func (s *Server) repeat(ctx context.Context, req wire.Request) (wire.FDs, error)
 	return wire.FDs{sock}, nil
 }
 
-func (s *Server) attach(conn *net.UnixConn, req wire.Request) (bool, error) {
+func (s *Server) attach(conn *os.File, req wire.Request) (bool, error) {
 	if req.Attach == nil || req.ID == "" {
 		return false, errs.New(errs.InvalidArgument, "attach needs an id and streams")
 	}
@@ -201,7 +201,7 @@ func (s *Server) attach(conn *net.UnixConn, req wire.Request) (bool, error) {
 	return true, nil
 }
 
-func (s *Server) exec(ctx context.Context, conn *net.UnixConn, req wire.Request) (bool, error) {
+func (s *Server) exec(ctx context.Context, conn *os.File, req wire.Request) (bool, error) {
 	c, err := s.find(req.ID)
 	if err != nil || req.Exec == nil {
 		return false, err

@@ -67,7 +67,11 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := New(Options{ExecRoot: dir, Listener: l, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	listener, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := New(Options{ExecRoot: dir, Listener: listener, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

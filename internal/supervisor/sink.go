@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"errors"
-	"net"
 	"os"
 	"sync"
 	"syscall"
@@ -29,7 +28,7 @@ const patience = time.Hour
 // sink is one attached client. What its socket does not take at once waits in a
 // queue, which a goroutine empties that lives as long as there is something in it.
 type sink struct {
-	conn     *net.UnixConn
+	conn     *os.File
 	want     wire.Attach
 	patience time.Duration
 	watched  chan struct{}  // closed when nobody watches it any more, see watch
@@ -46,7 +45,7 @@ type sink struct {
 }
 
 // newSink makes a sink that keeps output until it is opened, which it must be.
-func newSink(conn *net.UnixConn, want wire.Attach) *sink {
+func newSink(conn *os.File, want wire.Attach) *sink {
 	k := &sink{conn: conn, want: want, patience: patience, busy: true}
 	k.flushing.Add(1)
 	return k
@@ -172,7 +171,7 @@ func (k *sink) close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.err == nil {
-		k.err = net.ErrClosed
+		k.err = os.ErrClosed
 	}
 	k.changed()
 	_ = k.conn.Close() // the client is gone or done
@@ -180,7 +179,7 @@ func (k *sink) close() {
 
 // waitHangup returns when the peer has closed its socket for good. A peer that
 // only half-closed (no more stdin) still wants output.
-func waitHangup(c *net.UnixConn) {
+func waitHangup(c *os.File) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return

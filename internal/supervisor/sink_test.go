@@ -85,24 +85,26 @@ func (k *talker) client(t *testing.T) *net.UnixConn {
 	return theirs
 }
 
-func connected(t *testing.T) (ours, theirs *net.UnixConn) {
+func connected(t *testing.T) (ours *os.File, theirs *net.UnixConn) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var conns [2]*net.UnixConn
-	for i, fd := range fds {
-		f := os.NewFile(uintptr(fd), "socket")
-		c, err := net.FileConn(f)
-		if err != nil {
+	for _, fd := range fds {
+		if err := unix.SetNonblock(fd, true); err != nil {
 			t.Fatal(err)
 		}
-		_ = f.Close()
-		conns[i] = c.(*net.UnixConn)
-		t.Cleanup(func() { _ = c.Close() })
 	}
-	return conns[0], conns[1]
+	ours = os.NewFile(uintptr(fds[0]), "ours")
+	f := os.NewFile(uintptr(fds[1]), "theirs")
+	defer f.Close() //nolint:errcheck // FileConn duplicates it
+	c, err := net.FileConn(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = ours.Close(), c.Close() })
+	return ours, c.(*net.UnixConn)
 }
 
 // fill writes numbered lines until nothing takes any more, and gives them.

@@ -3,7 +3,7 @@ package supervisor
 import (
 	"context"
 	"errors"
-	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -179,7 +179,7 @@ type watcher struct {
 	wake  chan struct{}
 }
 
-func (s *Server) watch(conn *net.UnixConn) {
+func (s *Server) watch(conn *os.File) {
 	w := &watcher{wake: make(chan struct{}, 1)}
 	s.mu.Lock()
 	s.watchers[w] = struct{}{}
@@ -203,7 +203,7 @@ func (s *Server) watch(conn *net.UnixConn) {
 		case <-w.wake:
 			err = w.send(conn)
 		case <-gone:
-			err = net.ErrClosed
+			err = os.ErrClosed
 		}
 	}
 	_ = conn.Close()
@@ -213,7 +213,7 @@ func (s *Server) watch(conn *net.UnixConn) {
 	s.idleCheck()
 }
 
-func (w *watcher) send(conn *net.UnixConn) error {
+func (w *watcher) send(conn *os.File) error {
 	w.mu.Lock()
 	queue := w.queue
 	w.queue = nil

@@ -20,15 +20,6 @@ func CloseExecFrom(first int) error {
 	return nil
 }
 
-// SocketPair returns two connected stream sockets, both blocking.
-func SocketPair() (ours, theirs int, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return -1, -1, fmt.Errorf("create socket pair: %w", err)
-	}
-	return fds[0], fds[1], nil
-}
-
 // Duplicate gives another descriptor of the file behind fd, with a number above
 // those of the standard streams.
 func Duplicate(fd int) (int, error) {

@@ -6,16 +6,17 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gantry-run/gantry/internal/linux/fd"
 )
 
 // Conn is a connection to a systemd, through a bus or directly.
 type Conn struct {
-	sock    *net.UnixConn
+	sock    *os.File
 	in      *bufio.Reader
 	serial  uint32
 	direct  bool              // without a bus, and so without names
@@ -137,7 +138,7 @@ func unescape(s string) (string, error) {
 // open connects, says who we are, and makes a bus tell of jobs that end; a
 // systemd without one tells of its own accord.
 func open(ctx context.Context, file string, uid int, direct bool) (_ *Conn, err error) {
-	sock, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: file, Net: "unix"})
+	sock, err := fd.Dial(file)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -230,8 +230,15 @@ func (f FDs) Close() {
 	}
 }
 
+// Conn is a connected unix stream socket that the Go poller knows: the daemon's is a
+// net.UnixConn, the supervisor's an os.File.
+type Conn interface {
+	io.ReadWriter
+	syscall.Conn
+}
+
 // Write sends v as one frame and descriptors with it, which stay the caller's.
-func Write(c *net.UnixConn, v any, fds ...int) error {
+func Write(c Conn, v any, fds ...int) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode frame: %w", err)
@@ -243,7 +250,7 @@ func Write(c *net.UnixConn, v any, fds ...int) error {
 		_, err = c.Write(frame)
 		return err
 	}
-	n, _, err := c.WriteMsgUnix(frame, unix.UnixRights(fds...), nil)
+	n, err := sendWith(c, frame, unix.UnixRights(fds...))
 	if err == nil && n < len(frame) {
 		_, err = c.Write(frame[n:])
 	}
@@ -252,10 +259,10 @@ func Write(c *net.UnixConn, v any, fds ...int) error {
 
 // Read receives one frame into v and the descriptors that came with it, which
 // are then the caller's. io.EOF means that the peer is gone between frames.
-func Read(c *net.UnixConn, v any) (FDs, error) {
+func Read(c Conn, v any) (FDs, error) {
 	head := make([]byte, 4)
 	oob := make([]byte, unix.CmsgSpace(maxFDs*4))
-	n, oobn, _, _, err := c.ReadMsgUnix(head, oob)
+	n, oobn, err := receiveWith(c, head, oob)
 	if err != nil {
 		return nil, err
 	}
@@ -274,6 +281,46 @@ func Read(c *net.UnixConn, v any) (FDs, error) {
 		return nil, err
 	}
 	return fds, nil
+}
+
+// sendWith sends as much of p as the socket takes at once, and the control message.
+func sendWith(c Conn, p, oob []byte) (n int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	closed := raw.Write(func(fd uintptr) bool {
+		for {
+			n, err = unix.SendmsgN(int(fd), p, oob, nil, unix.MSG_NOSIGNAL)
+			if !errors.Is(err, unix.EINTR) {
+				return !errors.Is(err, unix.EAGAIN)
+			}
+		}
+	})
+	if closed != nil {
+		err = closed // not what was tried before it
+	}
+	return max(n, 0), err
+}
+
+// receiveWith waits for bytes and the control message that comes with them.
+func receiveWith(c Conn, p, oob []byte) (n, oobn int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, 0, err
+	}
+	closed := raw.Read(func(fd uintptr) bool {
+		for {
+			n, oobn, _, _, err = unix.Recvmsg(int(fd), p, oob, unix.MSG_CMSG_CLOEXEC)
+			if !errors.Is(err, unix.EINTR) {
+				return !errors.Is(err, unix.EAGAIN)
+			}
+		}
+	})
+	if closed != nil {
+		err = closed
+	}
+	return n, oobn, err
 }
 
 func readBody(r io.Reader, size uint32, v any) error {
@@ -307,7 +354,7 @@ func parseFDs(oob []byte) (FDs, error) {
 		if err != nil {
 			return all, err
 		}
-		all = append(all, fds...) // close-on-exec already: the net package asks for it
+		all = append(all, fds...) // close-on-exec already, see receiveWith
 	}
 	return all, nil
 }
