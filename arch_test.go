@@ -36,12 +36,13 @@ var edges = map[string]string{
 	// Only the composition root knows every domain.
 	"daemon": "atomicfile cleanup config container engine errs event httpapi image linux/ns network registry supervisor/client version volume",
 
-	// The CLI is an API client like any other: nothing of the engine is in it.
-	"cli":       "atomicfile client errs reference version",
+	// The CLI is an API client like any other: nothing of the engine is in it. Signals
+	// by way of os/signal take too long.
+	"cli":       "atomicfile client errs linux/sigpipe reference version",
 	"client":    "errs reference",
 	"reference": "",
 
-	"runtimecli": "atomicfile errs linux/cgroup linux/ns linux/tty oci",
+	"runtimecli": "atomicfile errs linux/cgroup linux/ns linux/sigpipe linux/tty oci",
 
 	// engine is the contract between httpapi and the domains, which do not know each other.
 	"engine":      "",

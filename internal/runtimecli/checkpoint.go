@@ -114,12 +114,15 @@ func setupRestore(a *app, f *flag.FlagSet) func(context.Context, []string) (int,
 }
 
 func (a *app) restore(ctx context.Context, id string, c createFlags, from oci.CheckpointOptions, detach bool) (int, error) {
-	signals := catchSignals(detach)
 	o, err := c.options()
 	if err != nil {
 		return 1, err
 	}
 	if err := checkConsole(o.Spec.Process.Terminal, detach, c.consoleSocket); err != nil {
+		return 1, err
+	}
+	signals, err := catchSignals(detach)
+	if err != nil {
 		return 1, err
 	}
 	container, p, err := a.runtime.Restore(ctx, id, o, from)

@@ -87,7 +87,10 @@ func (a *app) exec(ctx context.Context, args []string, e execFlags) (int, error)
 	if o.PreserveFDs, err = preserved(e.preserveFDs, &process.Env); err != nil {
 		return 1, err
 	}
-	signals := catchSignals(e.detach)
+	signals, err := catchSignals(e.detach)
+	if err != nil {
+		return 1, err
+	}
 	p, err := c.Exec(ctx, o)
 	if err != nil {
 		return 1, err

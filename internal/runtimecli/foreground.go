@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"sync"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/ns"
+	"github.com/gantry-run/gantry/internal/linux/sigpipe"
 	"github.com/gantry-run/gantry/internal/linux/tty"
 	"github.com/gantry-run/gantry/internal/oci"
 )
@@ -20,26 +20,25 @@ import (
 // forwarded are the signals that are meant for the program when they reach us.
 // Each costs a system call at start, so those that nobody sends to a runtime
 // are not among them.
-var forwarded = []os.Signal{
+var forwarded = []unix.Signal{
 	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGCONT,
 	unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH, unix.SIGIO, unix.SIGPWR,
 }
 
-// catchSignals starts collecting signals, long before the child exists. A
-// detaching run has no use for them.
-func catchSignals(detach bool) chan os.Signal {
+// catchSignals starts collecting signals, before there is anything that they could
+// end, but after the descriptors to preserve have been looked at, which its own must
+// not be among. A detaching run has no use for them.
+func catchSignals(detach bool) (*sigpipe.Pipe, error) {
 	if detach {
-		return nil
+		return nil, nil
 	}
-	signals := make(chan os.Signal, 64)
-	go signal.Notify(signals, forwarded...) // on another CPU: it takes as long as reading the bundle
-	return signals
+	return sigpipe.Catch(forwarded...)
 }
 
 // foreground waits for the process with its terminal, if it has one, connected
 // to ours, and passes signals on. It returns the process's exit code. Signals
 // go on being collected, and dropped: this process is about to end.
-func (a *app) foreground(p *oci.Process, signals chan os.Signal) (int, error) {
+func (a *app) foreground(p *oci.Process, signals *sigpipe.Pipe) (int, error) {
 	var terminal *session
 	if p.Console != nil {
 		var err error
@@ -48,29 +47,22 @@ func (a *app) foreground(p *oci.Process, signals chan os.Signal) (int, error) {
 		}
 	}
 	pidfd := int(p.PidFD.Fd())
-	// It ends with this process; a signal to a pidfd whose process is gone is lost, as it should be.
-	go forward(signals, pidfd, terminal)
-	code, err := reap(p.Pid)
+	err := signals.WaitExit(pidfd, func(sig unix.Signal) {
+		switch {
+		case sig != unix.SIGWINCH:
+			_ = unix.PidfdSendSignal(pidfd, sig, nil, 0) // it has just ended, which is seen next
+		case terminal != nil:
+			terminal.resize()
+		}
+	})
+	code := 1
+	if err == nil {
+		code, err = reap(p.Pid)
+	}
 	if terminal != nil {
 		err = errors.Join(err, terminal.close())
 	}
 	return code, err
-}
-
-// forward passes signals on.
-func forward(signals <-chan os.Signal, pidfd int, terminal *session) {
-	for s := range signals {
-		sig, ok := s.(unix.Signal)
-		switch {
-		case !ok:
-		case sig == unix.SIGWINCH:
-			if terminal != nil {
-				terminal.resize()
-			}
-		default:
-			_ = unix.PidfdSendSignal(pidfd, sig, nil, 0) // it has just ended, which reap shows
-		}
-	}
 }
 
 // reap waits for a child and translates its status as shells do.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gantry-run/gantry/internal/atomicfile"
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/sigpipe"
 	"github.com/gantry-run/gantry/internal/oci"
 )
 
@@ -133,12 +134,15 @@ func setupRun(a *app, f *flag.FlagSet) func(context.Context, []string) (int, err
 }
 
 func (a *app) runContainer(ctx context.Context, id string, c createFlags, detach, keep bool) (int, error) {
-	signals := catchSignals(detach)
 	o, err := c.options()
 	if err != nil {
 		return 1, err
 	}
 	if err := checkConsole(o.Spec.Process.Terminal, detach, c.consoleSocket); err != nil {
+		return 1, err
+	}
+	signals, err := catchSignals(detach)
+	if err != nil {
 		return 1, err
 	}
 	container, p, err := a.runtime.Run(ctx, id, o)
@@ -149,7 +153,7 @@ func (a *app) runContainer(ctx context.Context, id string, c createFlags, detach
 }
 
 // attend stays with the container's process until it ends, unless it is detached.
-func (a *app) attend(ctx context.Context, container *oci.Container, p *oci.Process, signals chan os.Signal, pidFile string, detach, keep bool) (int, error) {
+func (a *app) attend(ctx context.Context, container *oci.Container, p *oci.Process, signals *sigpipe.Pipe, pidFile string, detach, keep bool) (int, error) {
 	if err := writePidFile(pidFile, p.Pid); err != nil {
 		return 1, errors.Join(err, container.Delete(ctx, true), end(p))
 	}

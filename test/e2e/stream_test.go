@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -38,7 +39,11 @@ func TestSlowClient(t *testing.T) {
 		}
 		var got strings.Builder
 		for unix.Kill(pid, 0) == nil {
-			if _, err := io.CopyN(&got, out, 4<<10); err != nil {
+			_, err := io.CopyN(&got, out, 4<<10)
+			if errors.Is(err, io.EOF) {
+				break // on a busy machine it may take the client's time to end
+			}
+			if err != nil {
 				t.Fatalf("after %d bytes: %v", got.Len(), err)
 			}
 			time.Sleep(2 * time.Millisecond)

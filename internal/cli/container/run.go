@@ -281,13 +281,15 @@ func forward(ctx context.Context, s *session.Session, c *client.Client, id strin
 		fmt.Fprintln(s.Err, "\ngot 3 SIGTERM/SIGINTs, forcefully exiting")
 		os.Exit(1)
 	}
-	return stream.ForwardSignals(func(name string) {
-		if tty && name == "SIGWINCH" {
-			return
-		}
+	stop, err := stream.ForwardSignals(tty, func(name string) {
 		// A container that is not running any more cannot be told.
 		_ = c.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: name})
 	}, giveUp)
+	if err != nil {
+		fmt.Fprintf(s.Err, "signals are not forwarded: %v\n", err)
+		return func() {}
+	}
+	return stop
 }
 
 func resizeContainer(ctx context.Context, c *client.Client, id string, h, w uint) {

@@ -10,7 +10,10 @@ import (
 
 func TestForwardSignals(t *testing.T) {
 	got := make(chan string, 8)
-	stop := ForwardSignals(func(name string) { got <- name }, func() { t.Error("gave up") })
+	stop, err := ForwardSignals(false, func(name string) { got <- name }, func() { t.Error("gave up") })
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, sig := range []unix.Signal{unix.SIGURG, unix.SIGCHLD, unix.SIGUSR1} {
 		if err := unix.Kill(os.Getpid(), sig); err != nil {
 			t.Fatal(err)
@@ -35,7 +38,10 @@ func TestForwardSignals(t *testing.T) {
 func TestForwardSignalsGivesUp(t *testing.T) {
 	hang := make(chan struct{})
 	gaveUp := make(chan struct{})
-	stop := ForwardSignals(func(string) { <-hang }, func() { close(gaveUp) })
+	stop, err := ForwardSignals(false, func(string) { <-hang }, func() { close(gaveUp) })
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer stop()
 	defer close(hang)
 	for range impatient {
