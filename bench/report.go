@@ -18,7 +18,7 @@ const (
 	dropIn     = "Docker's client on gantryd"
 	dockerPeer = "Docker"
 	runcPeer   = "runc"
-	floorPeer  = "floor (unshare)"
+	floorPeer  = "floor (C)"
 )
 
 const (

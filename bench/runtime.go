@@ -12,8 +12,7 @@ import (
 )
 
 // runtimes measures the OCI runtime alone, from a bundle, beside runc and beside
-// the floor: util-linux's unshare, a C program that makes the same namespaces,
-// changes the root and executes the same program, and nothing else.
+// the floor: a C program that makes the same system calls, and nothing else.
 func runtimes(o options, dir string) (_ []row, err error) {
 	bundle, err := makeBundle(filepath.Join(dir, "bundle"))
 	if err != nil {
@@ -38,7 +37,11 @@ func runtimes(o options, dir string) (_ []row, err error) {
 	for range users {
 		run.cells, execute.cells, peak.cells = append(run.cells, cell{}), append(execute.cells, cell{}), append(peak.cells, cell{})
 	}
-	floor := cell{user: floorPeer}
+	base, err := newFloor(dir, filepath.Join(bundle, "true"), volatile)
+	if err != nil {
+		return nil, err
+	}
+	lowest := cell{user: floorPeer}
 	for i, u := range users {
 		run.cells[i].user, execute.cells[i].user, peak.cells[i].user = u.user, u.user, u.user
 		create := exec.Command(u.program, "--root", u.root, "create", "--bundle", filepath.Join(bundle, "sleep"), "resident")
@@ -66,16 +69,20 @@ func runtimes(o options, dir string) (_ []row, err error) {
 				execute.cells[i].samples = append(execute.cells[i].samples, millis(executed))
 			}
 		}
-		took, err := timed(exec.Command("unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "--net",
-			"--root", filepath.Join(bundle, "true", "rootfs"), "/bin/true"))
+		if base == nil {
+			continue
+		}
+		took, err := timed(base.run())
 		if err != nil {
 			return nil, err
 		}
 		if n >= 2 {
-			floor.samples = append(floor.samples, millis(took))
+			lowest.samples = append(lowest.samples, millis(took))
 		}
 	}
-	run.cells = append(run.cells, floor)
+	if base != nil {
+		run.cells = append(run.cells, lowest)
+	}
 	var errs error
 	for _, u := range users {
 		_, err := timed(exec.Command(u.program, "--root", u.root, "delete", "--force", "resident"))
