@@ -52,9 +52,14 @@ type CreateOptions struct {
 	Spec   *specs.Spec // nil: read Bundle/config.json
 	// RootfsMounts are mounted on Spec.Root.Path inside the container's mount namespace.
 	RootfsMounts []RootfsMount
-	// Netns, if set, is the network namespace to join, whatever the spec says.
+	// Netns, if set, is the network namespace to join, whatever the spec says. If it
+	// belongs to another user namespace than the runtime's, and the spec wants a new
+	// one, that one is joined: its mappings must be those of the spec.
 	Netns *os.File
 	IO    IO
+	// OwnIO says that the files of IO are pipes for this container alone: in a user
+	// namespace they are given to its root, so that they can be opened again.
+	OwnIO bool
 	// ConsoleSocket receives the terminal's master (runc's --console-socket).
 	// Empty and Spec.Process.Terminal set: Process.Console holds the master.
 	ConsoleSocket string
@@ -91,6 +96,7 @@ type ExecOptions struct {
 	Process       *specs.Process
 	User          *NamedUser // see CreateOptions.User
 	IO            IO
+	OwnIO         bool // see CreateOptions.OwnIO
 	ConsoleSocket string
 	PreserveFDs   []*os.File
 	Cgroup        string // sub-cgroup, runc's --cgroup; empty: the container's

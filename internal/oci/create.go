@@ -127,6 +127,9 @@ func newCreation(id string, o CreateOptions, wait bool) (*creation, error) {
 	for _, m := range o.RootfsMounts {
 		job.plan.Root.AddRootMount(m.Type, m.Source, m.Options)
 	}
+	if job.plan.Root.MapsIDs() && (!job.plan.UserNS || !mayMount()) {
+		return nil, errs.New(errs.Unsupported, "only for a container in a user namespace, and by root, can the ids of the root filesystem be mapped")
+	}
 	job.plan.Process.User = o.User.plan()
 	job.plan.Root.NoPivot = o.NoPivot
 	if !o.NoNewKeyring {

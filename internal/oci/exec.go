@@ -191,6 +191,11 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 	if o.Process.Terminal {
 		b.io = IO{}
 	}
+	if o.OwnIO && c.state.UserNS {
+		if err := b.io.giveTo(pid); err != nil {
+			return nil, fmt.Errorf("exec in container %q: %w", c.id, err)
+		}
+	}
 	b.oomScore, b.exact = p.Process.OOMScoreAdj, p.Process.ExactLimits
 	cpus, err := c.cpusFor(o.Process)
 	if err != nil {

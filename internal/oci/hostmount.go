@@ -1,19 +1,17 @@
 package oci
 
 import (
-	"errors"
 	"fmt"
-	"strconv"
-	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
-	"github.com/gantry-run/gantry/internal/linux/bare"
 	"github.com/gantry-run/gantry/internal/linux/fd"
-	"github.com/gantry-run/gantry/internal/linux/ns"
+	"github.com/gantry-run/gantry/internal/linux/mount"
+	"github.com/gantry-run/gantry/internal/linux/userns"
 	"github.com/gantry-run/gantry/internal/oci/boot"
+	"github.com/gantry-run/gantry/internal/oci/plan"
 )
 
 // hostMounts makes the mounts that the container cannot make: those whose ids are
@@ -36,13 +34,19 @@ func (job *creation) hostMounts(j *joined, first int, onThread bool) (all []int,
 		}
 		return first + len(all) - 1
 	}
+	m := mapper{job: job, joined: j, own: -1}
+	defer m.close()
 	if prepare {
 		h, place := -1, -1
-		err := j.inMounts(func() (err error) {
+		ids, err := m.ofRoot()
+		if err != nil {
+			return all, err
+		}
+		err = j.inMounts(func() (err error) {
 			if root.Shared {
 				h, place, err = boot.PrepareSharedRoot(root)
 			} else {
-				h, err = boot.PrepareRoot(root)
+				h, err = boot.PrepareRoot(root, ids)
 			}
 			return err
 		})
@@ -54,82 +58,112 @@ func (job *creation) hostMounts(j *joined, first int, onThread bool) (all []int,
 		}
 	}
 	for i := range root.Targets {
-		m := &root.Targets[i]
-		if !m.Options.Bind || !prepare && !m.Options.IDMap && m.Options.Namespace == "" {
+		t := &root.Targets[i]
+		if !t.Options.IDMap && (!t.Options.Bind || !prepare && t.Options.Namespace == "") {
 			continue
 		}
-		users := -1
-		if m.Options.IDMap {
-			if !mayMount() {
-				return all, errs.New(errs.Unsupported, "map ids of mount %s: an ordinary user cannot do that", m.Target)
-			}
-			if users, err = job.userNSOf(j, job.spec.Mounts[i]); err != nil {
-				return all, fmt.Errorf("map ids of mount %s: %w", m.Target, err)
-			}
-		}
-		h := -1
-		err = j.inMounts(func() (err error) { h, err = boot.PrepareBind(root, *m, users); return err })
-		fd.Close(users)
+		h, err := m.mount(t, job.spec.Mounts[i])
 		if err != nil {
 			return all, err
 		}
-		m.FD = keep(h)
+		t.FD = keep(h)
 	}
 	return all, nil
 }
 
-// userNSOf is a user namespace with the mappings that a mount is to have: its own,
-// or else the container's. The descriptor is the caller's.
-func (job *creation) userNSOf(j *joined, m specs.Mount) (int, error) {
-	if len(m.UIDMappings) > 0 {
-		return newUserNS(m.UIDMappings, m.GIDMappings)
-	}
-	if h := j.of(unix.CLONE_NEWUSER); h >= 0 {
-		return fd.Duplicate(h)
-	}
-	return newUserNS(job.spec.Linux.UIDMappings, job.spec.Linux.GIDMappings)
+// mapper makes mounts for a container, with ids that are mapped if asked for.
+type mapper struct {
+	job    *creation
+	joined *joined
+	own    int // a user namespace with the container's own mappings, once it was needed; else -1
 }
 
-// newUserNS makes a user namespace in which nobody lives. Only a process can be its
-// maker; one that is forgotten ends with this process, at the end of its input.
+func (m *mapper) close() { fd.Close(m.own) }
+
+// mount makes one mount. The descriptor is the caller's.
+func (m *mapper) mount(t *plan.Mount, spec specs.Mount) (int, error) {
+	root, h := m.job.plan.Root, -1
+	ids, done := mount.IDs{Users: -1}, func() {}
+	if t.Options.IDMap {
+		var err error
+		if ids, done, err = m.ids(spec); err != nil {
+			return -1, fmt.Errorf("map ids of mount %s: %w", t.Target, err)
+		}
+	}
+	defer done()
+	err := m.joined.inMounts(func() (err error) {
+		if t.Options.Bind {
+			h, err = boot.PrepareBind(root, *t, ids.Users)
+		} else {
+			h, err = boot.PrepareOverlay(root, *t, ids)
+		}
+		return err
+	})
+	return h, err
+}
+
+// ofRoot gives the mappings of what the root filesystem is made of, if it is to
+// have any.
+func (m *mapper) ofRoot() (mount.IDs, error) {
+	if !m.job.plan.Root.MapsIDs() {
+		return mount.IDs{}, nil
+	}
+	ids, _, err := m.ids(specs.Mount{})
+	if err != nil {
+		return ids, fmt.Errorf("map ids of root filesystem: %w", err)
+	}
+	return ids, nil
+}
+
+// ids gives the mappings that a mount is to have: its own, or else the container's.
+// done gives them up.
+func (m *mapper) ids(spec specs.Mount) (ids mount.IDs, done func(), err error) {
+	if !mayMount() {
+		return ids, nil, errs.New(errs.Unsupported, "an ordinary user cannot do that")
+	}
+	done = func() {}
+	uids, gids := spec.UIDMappings, spec.GIDMappings
+	if len(uids) > 0 {
+		ids.Users, err = newUserNS(uids, gids)
+		done = func() { fd.Close(ids.Users) }
+	} else {
+		uids, gids = m.job.spec.Linux.UIDMappings, m.job.spec.Linux.GIDMappings
+		ids.Users, err = m.users()
+	}
+	if err != nil {
+		return ids, nil, err
+	}
+	// Of a user namespace that is joined this may be unknown; only overlays need it.
+	ids.UID, ids.GID = hostID(uids), hostID(gids)
+	return ids, done, nil
+}
+
+// hostID is what 0 is mapped to, -1 if it is not.
+func hostID(list []specs.LinuxIDMapping) int {
+	for _, m := range list {
+		if m.ContainerID == 0 && m.Size > 0 {
+			return int(m.HostID)
+		}
+	}
+	return -1
+}
+
+// users is a user namespace with the container's mappings, which stays m's.
+func (m *mapper) users() (_ int, err error) {
+	if h := m.joined.of(unix.CLONE_NEWUSER); h >= 0 {
+		return h, nil
+	}
+	if m.own < 0 {
+		m.own, err = newUserNS(m.job.spec.Linux.UIDMappings, m.job.spec.Linux.GIDMappings)
+	}
+	return m.own, err
+}
+
 func newUserNS(uids, gids []specs.LinuxIDMapping) (int, error) {
-	exe, err := bare.Executable()
+	file, err := userns.New(idMap(uids), idMap(gids))
 	if err != nil {
 		return -1, err
 	}
-	null, err := fd.DevNull()
-	if err != nil {
-		return -1, err
-	}
-	program := bare.New(2)
-	program.Call(nil, unix.SYS_READ, bare.Int(0), program.Slot().Addr(), bare.Int(1))
-	program.Call(nil, unix.SYS_EXIT_GROUP, bare.Int(0))
-	script, err := program.File()
-	if err != nil {
-		return -1, err
-	}
-	defer fd.Close(script)
-	var input [2]int
-	if err := unix.Pipe2(input[:], unix.O_CLOEXEC); err != nil {
-		return -1, err
-	}
-	defer closeAll(input[:])
-	const number = 3 // of the script
-	child, err := ns.Fork("/proc/self/fd/"+strconv.Itoa(int(exe.Fd())), bare.Args(number), &syscall.ProcAttr{
-		Dir: "/", Files: []uintptr{uintptr(input[0]), null.Fd(), null.Fd(), uintptr(script)},
-		Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: idMap(uids), GidMappings: idMap(gids)},
-	}, nil)
-	if errors.Is(err, unix.EINVAL) {
-		return -1, errs.New(errs.InvalidArgument, "uidMappings %v, gidMappings %v: %w", uids, gids, unix.EINVAL)
-	}
-	if err != nil {
-		return -1, fmt.Errorf("create user namespace: %w", err)
-	}
-	users, err := unix.Open(fmt.Sprintf("/proc/%d/ns/user", child.Pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	maker := spawned{child: child, sock: -1, console: -1, mounts: -1}
-	if err = errors.Join(err, maker.kill()); err != nil {
-		fd.Close(users)
-		return -1, fmt.Errorf("create user namespace: %w", err)
-	}
-	return users, nil
+	defer file.Close() //nolint:errcheck // only a handle
+	return fd.Duplicate(int(file.Fd()))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/ns"
+	"github.com/gantry-run/gantry/internal/linux/userns"
 )
 
 // joined are namespaces of others that a container's init is born into.
@@ -51,6 +52,27 @@ func openNamespaces(paths map[string]string, netns *os.File) (_ *joined, err err
 		}
 	}
 	return j, nil
+}
+
+// joinOwner replaces a new user namespace by the one that the network namespace
+// belongs to, if that is not ours: then init will have its capabilities there.
+func (job *creation) joinOwner(j *joined) error {
+	if job.options.Netns == nil || job.namespaces.Clone&unix.CLONE_NEWUSER == 0 {
+		return nil
+	}
+	owner, err := userns.Owner(job.options.Netns)
+	if owner == nil || err != nil {
+		return err
+	}
+	defer owner.Close() //nolint:errcheck // only a handle
+	h, err := fd.Duplicate(int(owner.Fd()))
+	if err != nil {
+		return err
+	}
+	kind, _ := ns.KindOf("user")
+	j.fds, j.kinds = append([]int{h}, j.fds...), append([]ns.Kind{kind}, j.kinds...) // as ns.Kinds has it, first
+	job.namespaces.Clone &^= unix.CLONE_NEWUSER
+	return nil
 }
 
 // keepOurs refuses changes (see plan.Changes) of a namespace that is joined and

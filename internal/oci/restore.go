@@ -94,7 +94,7 @@ func (v *revival) run(undo *cleanup.Stack) error {
 		return err
 	}
 	undo.Push(func(context.Context) error { return v.kill() })
-	rootFD, err := boot.PrepareRoot(job.plan.Root)
+	rootFD, err := boot.PrepareRoot(job.plan.Root, mount.IDs{})
 	if err != nil {
 		return err
 	}

@@ -201,6 +201,9 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 		return nil, err
 	}
 	defer join.Close()
+	if err := job.joinOwner(join); err != nil {
+		return nil, err
+	}
 	if err := join.keepOurs(plan.Changes(job.spec)); err != nil {
 		return nil, err
 	}
@@ -219,6 +222,11 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 	}
 	if job.spec.Linux != nil {
 		b.uidMap, b.gidMap = idMap(job.spec.Linux.UIDMappings), idMap(job.spec.Linux.GIDMappings)
+	}
+	if job.options.OwnIO && job.plan.UserNS && len(b.uidMap) > 0 {
+		if err := b.io.give(hostID(job.spec.Linux.UIDMappings), hostID(job.spec.Linux.GIDMappings)); err != nil {
+			return nil, err
+		}
 	}
 	if job.plan.Process.Terminal {
 		b.io = IO{}

@@ -98,7 +98,7 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 		defer ns.Close() //nolint:errcheck // the container's init has its own
 	}
 	rt, proc, err := c.srv.runtime.Run(ctx, c.id, oci.CreateOptions{
-		Bundle: s.Bundle, Spec: spec, RootfsMounts: rootfsMounts(s.Rootfs), Netns: ns, IO: p.theirs,
+		Bundle: s.Bundle, Spec: spec, RootfsMounts: rootfsMounts(s.Rootfs), Netns: ns, IO: p.theirs, OwnIO: true,
 		User: &oci.NamedUser{User: s.User.Name, Groups: s.User.Groups}, KeepMounts: true, SystemdCgroup: s.Systemd,
 	})
 	p.closeTheirs()
@@ -244,7 +244,7 @@ func (c *container) exec(ctx context.Context, execID string, e wire.Exec) (int, 
 	if err != nil {
 		return 0, nil, err
 	}
-	proc, err := r.rt.Exec(ctx, oci.ExecOptions{Process: process, IO: p.theirs, User: &oci.NamedUser{User: e.User.Name, Groups: e.User.Groups}})
+	proc, err := r.rt.Exec(ctx, oci.ExecOptions{Process: process, IO: p.theirs, OwnIO: true, User: &oci.NamedUser{User: e.User.Name, Groups: e.User.Groups}})
 	p.closeTheirs()
 	if err != nil {
 		p.closeOurs()

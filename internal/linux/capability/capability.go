@@ -100,6 +100,21 @@ func Current() (Sets, error) {
 	}, nil
 }
 
+// Set makes the effective, permitted and inheritable sets those of the calling
+// thread, which must be locked.
+func (s Sets) Set() error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	for i := range data {
+		half := func(m Mask) uint32 { return uint32(m >> (32 * i)) }
+		data[i] = unix.CapUserData{Effective: half(s.Effective), Permitted: half(s.Permitted), Inheritable: half(s.Inheritable)}
+	}
+	if err := unix.Capset(&hdr, &data[0]); err != nil {
+		return fmt.Errorf("set capabilities: %w", err)
+	}
+	return nil
+}
+
 // Encoded gives the effective, permitted and inheritable sets as capset(2) takes
 // them: struct __user_cap_header_struct and two of __user_cap_data_struct.
 func (s Sets) Encoded() (header, data []byte) {

@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/linux/capability"
 )
 
 // AsUser calls f with a user's and groups' rights to files. It acts on the calling
@@ -105,4 +107,28 @@ func (l Rlimit) Clamped() (Rlimit, error) {
 func IOPriority(class, level int) int {
 	const classShift = 13
 	return class<<classShift | level
+}
+
+// OwnFiles lets the files that the calling thread makes belong to the given user
+// and group, without a change of its rights. The thread must end with what it does
+// so, and be locked.
+func OwnFiles(uid, gid int) error {
+	sets, err := capability.Current()
+	if err != nil {
+		return err
+	}
+	for _, set := range []struct {
+		what string
+		id   int
+		call func(int) (int, error)
+	}{{"group", gid, unix.SetfsgidRetGid}, {"user", uid, unix.SetfsuidRetUid}} {
+		if _, err := set.call(set.id); err != nil {
+			return fmt.Errorf("set %s of new files: %w", set.what, err)
+		}
+		if now, err := set.call(-1); err != nil || now != set.id {
+			return fmt.Errorf("set %s of new files to %d: %w", set.what, set.id, unix.EPERM)
+		}
+	}
+	// With another user for files, root gives up its rights over those of others.
+	return sets.Set()
 }

@@ -13,10 +13,15 @@ import (
 )
 
 // PrepareRoot makes the root filesystem's mount in the calling process, for a
-// container whose init may not. Nobody sees it: it is made in a mount namespace
-// that ends with a thread, and goes on as a detached copy, whose descriptor is
-// the caller's.
-func PrepareRoot(r *plan.Root) (int, error) {
+// container whose init may not. ids are for what is to have mapped ones. The
+// descriptor is the caller's.
+func PrepareRoot(r *plan.Root, ids mount.IDs) (int, error) {
+	return unseen(func() (*mount.Detached, error) { return attachRoots(r, ids) })
+}
+
+// unseen makes a mount that nobody sees: in a mount namespace that ends with a
+// thread. It goes on as a detached copy, whose descriptor is the caller's.
+func unseen(attach func() (*mount.Detached, error)) (int, error) {
 	copied := -1
 	err := ns.OnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil { // implies CLONE_FS
@@ -30,7 +35,7 @@ func PrepareRoot(r *plan.Root) (int, error) {
 		if err := mount.SetAttr(top, mount.Attr{Propagation: unix.MS_SLAVE}, true); err != nil {
 			return fmt.Errorf("set propagation of /: %w", err)
 		}
-		d, err := attachRoots(r)
+		d, err := attach()
 		if err != nil {
 			return err
 		}
@@ -43,6 +48,35 @@ func PrepareRoot(r *plan.Root) (int, error) {
 		return nil
 	})
 	return copied, err
+}
+
+// PrepareOverlay makes an overlay of layers with mapped ids in the calling process,
+// as PrepareRoot.
+func PrepareOverlay(r *plan.Root, m plan.Mount, ids mount.IDs) (int, error) {
+	h, err := unseen(func() (*mount.Detached, error) {
+		place, err := unix.Open(r.Path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, err
+		}
+		defer fd.Close(place)
+		d, err := mount.MappedOverlay(place, m.Source, m.Options, ids)
+		if err != nil {
+			return nil, err
+		}
+		if err := finishAttrs(d, m.Options); err != nil {
+			d.Close()
+			return nil, err
+		}
+		if m.Options.Subpath == "" {
+			return d, nil
+		}
+		defer d.Close()
+		return mount.CloneBeneath(d.FD(), m.Options.Subpath, false)
+	})
+	if err != nil {
+		return -1, fmt.Errorf("error mounting %q to rootfs at %q: %w", m.Source, m.Target, err)
+	}
+	return h, nil
 }
 
 // PrepareSharedRoot is PrepareRoot for a mount namespace that the caller is in and

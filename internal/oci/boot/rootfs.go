@@ -114,7 +114,7 @@ func (b *initializer) openRoot() error {
 		b.root = mount.RootAt(d.FD())
 		return d.Attach(host) // over the old root: any place does until pivot_root
 	}
-	d, err := attachRoots(r)
+	d, err := attachRoots(r, mount.IDs{})
 	if err != nil {
 		return err
 	}
@@ -122,15 +122,16 @@ func (b *initializer) openRoot() error {
 	return nil
 }
 
-// attachRoots makes the mounts on the root's path and returns the last one.
-func attachRoots(r *plan.Root) (*mount.Detached, error) {
+// attachRoots makes the mounts on the root's path and returns the last one. ids are
+// for those that are to have mapped ones.
+func attachRoots(r *plan.Root, ids mount.IDs) (*mount.Detached, error) {
 	mounts := r.Mounts
 	if len(mounts) == 0 {
 		mounts = []plan.RootMount{{Type: "bind", Source: r.Path, Options: mount.Options{Bind: true, Recursive: true}}}
 	}
 	var top *mount.Detached
 	for _, m := range mounts {
-		d, err := attachRoot(r.Path, m)
+		d, err := attachRoot(r.Path, m, ids)
 		if top != nil {
 			top.Close()
 		}
@@ -142,7 +143,7 @@ func attachRoots(r *plan.Root) (*mount.Detached, error) {
 	return top, nil
 }
 
-func attachRoot(dir string, m plan.RootMount) (*mount.Detached, error) {
+func attachRoot(dir string, m plan.RootMount, ids mount.IDs) (*mount.Detached, error) {
 	target, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -156,6 +157,9 @@ func attachRoot(dir string, m plan.RootMount) (*mount.Detached, error) {
 		}
 		// pivot_root refuses a shared root.
 		err = d.SetAttr(mount.Attr{Set: o.Set, Clear: o.Clear, Propagation: unix.MS_PRIVATE}, false)
+		if err == nil && o.IDMap {
+			err = d.MapIDs(ids.Users, o.RecIDMap)
+		}
 		if err == nil {
 			err = d.Attach(target)
 		}
@@ -164,6 +168,9 @@ func attachRoot(dir string, m plan.RootMount) (*mount.Detached, error) {
 			return nil, err
 		}
 		return d, nil
+	}
+	if o.IDMap {
+		return mount.MappedOverlay(target, m.Source, o, ids)
 	}
 	return mount.NewAt(target, m.Type, m.Source, o)
 }

@@ -296,6 +296,11 @@ func (r *Root) AddRootMount(kind, source string, options []string) {
 	r.Mounts = append(r.Mounts, RootMount{Type: kind, Source: source, Options: rootMountOptions(options)})
 }
 
+// MapsIDs tells whether anything that the root filesystem is made of has mapped ids.
+func (r *Root) MapsIDs() bool {
+	return slices.ContainsFunc(r.Mounts, func(m RootMount) bool { return m.Options.IDMap })
+}
+
 func sortedKeys[K ~string, V any](m map[K]V) []string {
 	var all []string
 	for key := range m {

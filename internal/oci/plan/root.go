@@ -103,8 +103,8 @@ func (m *Mount) mapIDs(spec specs.Mount, userNS bool) error {
 	case m.Options.IDMap && !userNS:
 		return errs.New(errs.InvalidArgument, "mount %s: idmap needs mappings, its own or those of a user namespace", m.Target)
 	}
-	if m.Options.IDMap && !m.Options.Bind {
-		return errs.New(errs.Unsupported, "mount %s: only the ids of bind mounts can be mapped", m.Target)
+	if m.Options.IDMap && !m.Options.Bind && m.Type != "overlay" {
+		return errs.New(errs.Unsupported, "mount %s: only the ids of bind mounts and of the layers of overlays can be mapped", m.Target)
 	}
 	return nil
 }
