@@ -86,7 +86,9 @@ type fakeNetworks struct {
 	detached []string
 }
 
-func (f *fakeNetworks) Isolated(context.Context) (*os.File, error) { return os.Open(os.DevNull) }
+func (f *fakeNetworks) Isolated(context.Context, engine.Users) (*os.File, error) {
+	return os.Open(os.DevNull)
+}
 
 func (f *fakeNetworks) Attach(context.Context, engine.NetworkRequest) (*engine.Sandbox, error) {
 	ns, err := os.Open(os.DevNull)

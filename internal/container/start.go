@@ -111,7 +111,7 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	case sandbox != nil:
 		netns = sandbox.NS
 	case r.isolated():
-		if netns, err = s.Networks.Isolated(ctx); err != nil {
+		if netns, err = s.Networks.Isolated(ctx, engine.Users{}); err != nil {
 			return err
 		}
 		defer netns.Close() //nolint:errcheck // the supervisor has its own by then

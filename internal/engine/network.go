@@ -25,6 +25,14 @@ type NetworkRequest struct {
 	Bindings    networktypes.PortMap
 	PublishAll  bool
 	Sysctls     map[string]string // net.* only
+	Users       Users
+}
+
+// Users says to which user namespace a container's network namespace belongs. The
+// zero value is the machine's.
+type Users struct {
+	Mapped bool     // to a new one, in which ids are mapped as the daemon is told
+	In     *os.File // to this one
 }
 
 // Sandbox is a container's network, ready: a namespace with configured
@@ -48,7 +56,7 @@ type Sandboxes interface {
 	Attach(ctx context.Context, req NetworkRequest) (*Sandbox, error)
 	// Isolated gives a namespace with a loopback interface only, for a container
 	// without a network. The receiver closes it once the container's init has joined.
-	Isolated(ctx context.Context) (*os.File, error)
+	Isolated(ctx context.Context, users Users) (*os.File, error)
 	// Detach frees addresses and ports; idempotent.
 	Detach(ctx context.Context, containerID string) error
 	// Restore tells the network at daemon start which containers live with

@@ -76,11 +76,17 @@ func (s *Service) Attach(ctx context.Context, req engine.NetworkRequest) (_ *eng
 }
 
 // Isolated implements engine.Sandboxes.
-func (s *Service) Isolated(context.Context) (*os.File, error) {
+func (s *Service) Isolated(_ context.Context, users engine.Users) (*os.File, error) {
 	if err := s.begin(); err != nil {
 		return nil, err
 	}
 	defer s.calls.Done()
+	switch {
+	case users.In != nil:
+		return isolated(s.home, inUsers(users.In))
+	case users.Mapped:
+		return s.mapped.get()
+	}
 	return s.isolated.get()
 }
 
@@ -90,6 +96,7 @@ type attachPlan struct {
 	mac          networktypes.HardwareAddr
 	publications []publication
 	sysctls      map[string]string
+	users        engine.Users
 }
 
 func (s *Service) plan(req engine.NetworkRequest) (*attachPlan, error) {
@@ -97,7 +104,7 @@ func (s *Service) plan(req engine.NetworkRequest) (*attachPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &attachPlan{settings: settings, sysctls: req.Sysctls}
+	p := &attachPlan{settings: settings, sysctls: req.Sysctls, users: req.Users}
 	if settings != nil {
 		p.mac = settings.MacAddress
 	}
@@ -139,7 +146,7 @@ const linkLocalBits = 16
 
 // furnish gives a prepared namespace the box's addresses.
 func (s *Service) furnish(b *box, p *attachPlan) (*spare, error) {
-	sp, err := s.net.pool.get()
+	sp, err := s.net.pool.take(p.users)
 	if err != nil {
 		return nil, err
 	}

@@ -6,9 +6,14 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"syscall"
 	"testing"
 
+	"github.com/gantry-run/gantry/internal/engine"
+	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/netns"
+	"github.com/gantry-run/gantry/internal/linux/userns"
+	"github.com/gantry-run/gantry/internal/testenv"
 )
 
 func TestContainersReachEachOtherAndOutside(t *testing.T) {
@@ -274,13 +279,67 @@ func TestAddressIsReusedSafely(t *testing.T) {
 	w.reach(t, w.host, at)
 }
 
+// Namespaces for containers with user namespaces belong to these, from the pool, made
+// for a user namespace that is there, and without a network.
+func TestMappedNamespaces(t *testing.T) {
+	testenv.Need(t, testenv.UserNS)
+	w := newWorld(t)
+	ids := []syscall.SysProcIDMap{{HostID: 100000, Size: 65536}}
+	o := defaults(t)
+	o.NewMapped = func() (*os.File, error) { return userns.NewWithNet(ids, ids) }
+	s := w.start(t, o)
+	ownerOf := func(ns *os.File) *os.File {
+		t.Helper()
+		t.Cleanup(func() { _ = ns.Close() })
+		owner, err := userns.Owner(ns)
+		if err != nil || owner == nil {
+			t.Fatalf("owner %v, %v", owner, err)
+		}
+		t.Cleanup(func() { _ = owner.Close() })
+		return owner
+	}
+	with := func(id string, u engine.Users) engine.NetworkRequest {
+		r := request(id)
+		r.Users = u
+		return r
+	}
+	first := attach(t, s, with("mapped", engine.Users{Mapped: true}))
+	owner := ownerOf(first.NS)
+	second := attach(t, s, with("beside", engine.Users{In: owner}))
+	if same, err := netns.Same(owner, ownerOf(second.NS)); err != nil || !same {
+		t.Errorf("not in the user namespace that is there: %v", err)
+	}
+	plain := attach(t, s, request("plain"))
+	if owner, err := userns.Owner(plain.NS); owner != nil || err != nil {
+		t.Errorf("owner of a namespace of the machine's: %v, %v", owner, err)
+	}
+	w.serveTCP(t, first.NS, first.ip.String()+":80")
+	for _, from := range []*os.File{second.NS, plain.NS, w.host} {
+		w.reach(t, from, first.ip.String()+":80")
+	}
+	for _, u := range []engine.Users{{Mapped: true}, {In: owner}} {
+		ns, err := s.Isolated(t.Context(), u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if same, err := netns.Same(owner, ownerOf(ns)); err != nil || same != (u.In != nil) {
+			t.Errorf("%+v: same user namespace: %v, %v", u, same, err)
+		}
+	}
+	o = defaults(t)
+	o.Bridge = BridgeNone
+	if _, err := w.start(t, o).Isolated(t.Context(), engine.Users{Mapped: true}); !errs.Is(err, errs.Unsupported) {
+		t.Errorf("without mappings: got %v", err)
+	}
+}
+
 // Two isolated namespaces are new ones with loopback and nothing else.
 func TestIsolated(t *testing.T) {
 	w := newWorld(t)
 	s := w.start(t, defaults(t))
 	seen := map[string]bool{}
 	for range isolatedSize + 2 { // some from the stock, some made at once
-		ns, err := s.Isolated(t.Context())
+		ns, err := s.Isolated(t.Context(), engine.Users{})
 		if err != nil {
 			t.Fatal(err)
 		}

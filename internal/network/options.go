@@ -3,6 +3,7 @@ package network
 import (
 	"log/slog"
 	"net/netip"
+	"os"
 
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
@@ -55,9 +56,25 @@ type Options struct {
 	UserlandProxy bool
 	// PoolSize is how many namespaces are prepared ahead; 0: DefaultPoolSize, negative: none.
 	PoolSize int
+	// NewMapped makes an empty network namespace that belongs to a new user namespace
+	// for a container. If it is set, most containers are thought to need one.
+	NewMapped func() (*os.File, error)
 
 	Log    *slog.Logger     // nil: discarded
 	Events engine.Publisher // nil: none
+
+	mapped bool // there is a NewMapped
+}
+
+// sizes tells how many namespaces of which kind are prepared ahead.
+func (o Options) sizes(most int) stockSizes {
+	switch {
+	case o.PoolSize < 0:
+		return stockSizes{}
+	case o.mapped:
+		return stockSizes{mapped: most}
+	}
+	return stockSizes{plain: most}
 }
 
 // withDefaults checks the options and fills in defaults. Errors are
@@ -68,6 +85,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Bridge == "" {
 		o.Bridge = DefaultBridge
+	}
+	if o.mapped = o.NewMapped != nil; !o.mapped {
+		o.NewMapped = noMapped
 	}
 	if len(o.Bridge) > maxLinkName {
 		return o, errs.New(errs.InvalidArgument, "invalid --bridge %q: a link's name has at most %d bytes", o.Bridge, maxLinkName)

@@ -11,8 +11,11 @@ import (
 
 	"crypto/rand"
 
+	"github.com/gantry-run/gantry/internal/engine"
+	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/netlink"
 	"github.com/gantry-run/gantry/internal/linux/netns"
+	"github.com/gantry-run/gantry/internal/linux/userns"
 )
 
 // spare is a namespace that is ready but for its address: lo and eth0 are up,
@@ -102,10 +105,39 @@ func (p *stock[T]) close() {
 	}
 }
 
+// creator makes a network namespace and calls setup on a thread inside it, as
+// netns.New does.
+type creator func(setup func(ns *os.File) error) (*os.File, error)
+
+// furnisher is a creator of what make makes.
+func furnisher(make func() (*os.File, error)) creator {
+	return func(setup func(*os.File) error) (*os.File, error) {
+		ns, err := make()
+		if err != nil {
+			return nil, err
+		}
+		if err := netns.Do(ns, func() error { return setup(ns) }); err != nil {
+			return nil, errors.Join(err, ns.Close())
+		}
+		return ns, nil
+	}
+}
+
+// inUsers is a creator of namespaces that belong to a user namespace.
+func inUsers(users *os.File) creator {
+	return furnisher(func() (*os.File, error) { return userns.NetIn(users) })
+}
+
+// noMapped is Options.NewMapped of who has none.
+func noMapped() (*os.File, error) {
+	return nil, errs.New(errs.Unsupported, "there are no user namespaces for containers")
+}
+
 // pool keeps spares of one bridge. A spare's port counts as the pool's until
 // disown, so that it is never taken for a left-over.
 type pool struct {
 	stock[*spare]
+	mapped stock[*spare] // in user namespaces of their own
 	bridge *bridge
 	home   *os.File
 
@@ -114,24 +146,50 @@ type pool struct {
 }
 
 // newPool starts filling. The caller ends it with close.
-func newPool(home *os.File, b *bridge, size int, log *slog.Logger) *pool {
+func newPool(home *os.File, b *bridge, sizes stockSizes, mapped creator, log *slog.Logger) *pool {
 	p := &pool{bridge: b, home: home, names: map[string]struct{}{}}
-	p.make, p.discard = p.newSpare, (*spare).discard
-	p.failed = func(err error) { log.Warn("prepare network namespace", "bridge", b.name, "error", err) }
-	p.start(size)
+	for s, create := range map[*stock[*spare]]creator{&p.stock: netns.New, &p.mapped: mapped} {
+		s.make, s.discard = func() (*spare, error) { return p.newSpare(create) }, (*spare).discard
+		s.failed = func(err error) { log.Warn("prepare network namespace", "bridge", b.name, "error", err) }
+	}
+	p.start(sizes.plain)
+	p.mapped.start(sizes.mapped)
 	return p
 }
 
-// newIsolated makes namespaces in which there is only a loopback interface.
-func newIsolated(home *os.File, size int, log *slog.Logger) *stock[*os.File] {
+// take gives a spare, which the caller owns.
+func (p *pool) take(u engine.Users) (*spare, error) {
+	switch {
+	case u.In != nil:
+		return p.newSpare(inUsers(u.In))
+	case u.Mapped:
+		return p.mapped.get()
+	}
+	return p.get()
+}
+
+// close discards what there is.
+func (p *pool) close() {
+	p.stock.close()
+	p.mapped.close()
+}
+
+// stockSizes are how many namespaces are prepared ahead.
+type stockSizes struct{ plain, mapped int }
+
+// isolated makes a namespace in which there is only a loopback interface.
+func isolated(home *os.File, create creator) (ns *os.File, err error) {
+	err = netns.Do(home, func() error {
+		ns, err = create(func(*os.File) error { return loopbackUp() })
+		return err
+	})
+	return ns, err
+}
+
+// newIsolated keeps such namespaces.
+func newIsolated(home *os.File, size int, create creator, log *slog.Logger) *stock[*os.File] {
 	p := &stock[*os.File]{
-		make: func() (ns *os.File, err error) {
-			err = netns.Do(home, func() error {
-				ns, err = netns.New(func(*os.File) error { return loopbackUp() })
-				return err
-			})
-			return ns, err
-		},
+		make:    func() (*os.File, error) { return isolated(home, create) },
 		discard: func(ns *os.File) { _ = ns.Close() }, // only a handle
 		failed:  func(err error) { log.Warn("prepare network namespace", "error", err) },
 	}
@@ -162,13 +220,13 @@ func (p *pool) owns(port string) bool {
 	return ok
 }
 
-func (p *pool) newSpare() (*spare, error) {
+func (p *pool) newSpare(create creator) (*spare, error) {
 	s := &spare{name: "veth" + randomHex(7)}
 	p.mu.Lock()
 	p.names[s.name] = struct{}{}
 	p.mu.Unlock()
 	err := netns.Do(p.home, func() error {
-		ns, err := netns.New(func(ns *os.File) error { return s.setup(p.bridge, ns) })
+		ns, err := create(func(ns *os.File) error { return s.setup(p.bridge, ns) })
 		s.ns = ns
 		return err
 	})

@@ -37,7 +37,8 @@ type Service struct {
 	restored bool            // the table in the kernel is ours, not an earlier daemon's
 	closed   bool
 	isolated *stock[*os.File]
-	calls    sync.WaitGroup // those that Close waits for; none is added once closed
+	mapped   *stock[*os.File] // isolated ones in user namespaces of their own
+	calls    sync.WaitGroup   // those that Close waits for; none is added once closed
 }
 
 // wire is the working part of the network "bridge".
@@ -95,12 +96,11 @@ func New(ctx context.Context, o Options) (_ *Service, err error) {
 		return nil, err
 	}
 	undo.Push(func(context.Context) error { return s.home.Close() })
-	size := isolatedSize
-	if o.PoolSize < 0 {
-		size = 0
-	}
-	s.isolated = newIsolated(s.home, size, s.log)
+	sizes := o.sizes(isolatedSize)
+	s.isolated = newIsolated(s.home, sizes.plain, netns.New, s.log)
 	undo.PushFunc(s.isolated.close)
+	s.mapped = newIsolated(s.home, sizes.mapped, furnisher(o.NewMapped), s.log)
+	undo.PushFunc(s.mapped.close)
 	if o.Bridge != BridgeNone {
 		err = netns.Do(s.home, func() error { return s.wireUp(&undo) })
 	}
@@ -154,7 +154,7 @@ func (s *Service) wireUp(undo *cleanup.Stack) (err error) {
 	w.ports = newPublisher(s.home, w.proxy)
 	w.reaper = newReaper(w.links, s.log)
 	undo.PushFunc(w.reaper.close)
-	w.pool = newPool(s.home, w.bridge, s.opts.PoolSize, s.log)
+	w.pool = newPool(s.home, w.bridge, s.opts.sizes(s.opts.PoolSize), furnisher(s.opts.NewMapped), s.log)
 	undo.PushFunc(w.pool.close)
 	s.net = w
 	return nil
@@ -250,6 +250,7 @@ func (s *Service) begin() error {
 // stop ends all that runs in this process, and nothing else. No call is under way.
 func (s *Service) stop() error {
 	s.isolated.close()
+	s.mapped.close()
 	if s.net == nil {
 		return nil
 	}

@@ -193,11 +193,12 @@ func TestNetnsOfUserNamespace(t *testing.T) {
 func TestOwnIO(t *testing.T) {
 	r := newRuntime(t)
 	for _, uid := range []uint32{0, 1000} {
-		s := newStreams(t, "")
-		o := CreateOptions{Bundle: newBundle(t), Spec: newSpec("sh", "-c", "echo first > /dev/stdout; exec sleep 1000"), IO: s.io, OwnIO: true}
+		o := CreateOptions{Bundle: newBundle(t), Spec: newSpec("sh", "-c", "echo first > /dev/stdout; exec sleep 1000"), OwnIO: true}
 		o.Spec.Process.User = specs.User{UID: uid, GID: uid}
 		remapped(o.Spec)
 		layered(t, &o)
+		s := newStreams(t, "")
+		o.IO = s.io
 		c := startOf(t, r, o)
 		s.handed()
 		e := newStreams(t, "")
