@@ -27,6 +27,7 @@ type Packer struct {
 	// Skip lists directories (clean, absolute) of which only the directory itself
 	// is packed if a filesystem is mounted there.
 	Skip []string
+	IDs  IDs // of the container; see there
 }
 
 // Path writes the path as "docker cp" wants it: a file, link or directory under
@@ -81,13 +82,19 @@ func (p *packing) entry(h int, st *unix.Stat_t, at, name string) error {
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		if name != "" {
-			if err := p.tar.WriteHeader(dirHead(h, st, name)); err != nil {
+			if err := p.begin(dirHead(h, st, name)); err != nil {
 				return err
 			}
 		}
 		return p.children(h, at, name)
 	}
 	return p.leaf(h, st, name)
+}
+
+// begin writes an entry's head.
+func (p *packing) begin(head *tar.Header) error {
+	p.IDs.inside(head)
+	return p.tar.WriteHeader(head)
 }
 
 func newHead(st *unix.Stat_t, name string) *tar.Header {
@@ -116,17 +123,17 @@ func (p *packing) leaf(h int, st *unix.Stat_t, name string) error {
 			return err
 		}
 		head.Typeflag, head.Linkname = tar.TypeSymlink, target
-		return p.tar.WriteHeader(head)
+		return p.begin(head)
 	case unix.S_IFCHR, unix.S_IFBLK:
 		head.Typeflag = tar.TypeChar
 		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
 			head.Typeflag = tar.TypeBlock
 		}
 		head.Devmajor, head.Devminor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
-		return p.tar.WriteHeader(head)
+		return p.begin(head)
 	case unix.S_IFIFO:
 		head.Typeflag = tar.TypeFifo
-		return p.tar.WriteHeader(head)
+		return p.begin(head)
 	}
 	return nil // a socket: tar has no word for it
 }
@@ -137,7 +144,7 @@ func (p *packing) file(h int, st *unix.Stat_t, head *tar.Header) error {
 		key := inode{st.Dev, st.Ino}
 		if first, ok := p.links[key]; ok {
 			head.Typeflag, head.Linkname, head.Size = tar.TypeLink, first, 0
-			return p.tar.WriteHeader(head)
+			return p.begin(head)
 		}
 		p.links[key] = head.Name
 	}
@@ -147,7 +154,7 @@ func (p *packing) file(h int, st *unix.Stat_t, head *tar.Header) error {
 	}
 	defer f.Close() //nolint:errcheck // read only
 	addCapability(h, head)
-	if err := p.tar.WriteHeader(head); err != nil {
+	if err := p.begin(head); err != nil {
 		return err
 	}
 	// The file may change meanwhile: the header's size holds, as tar(1) does it.

@@ -32,6 +32,7 @@ type Unpacker struct {
 	KeepKinds bool
 	// Owner, if set, replaces the owners that the archive names.
 	Owner *Owner
+	IDs   IDs // of the container; see there
 }
 
 // Into unpacks a tar stream, compressed or not, into an existing directory of
@@ -249,6 +250,10 @@ func (x *unpacking) attributes(h int, mode uint32, head *tar.Header) error {
 	if x.Owner != nil {
 		owner = *x.Owner
 	}
+	owner, err := x.IDs.outside(owner)
+	if err != nil {
+		return err
+	}
 	if err := unix.Fchownat(h, "", owner.UID, owner.GID, unix.AT_EMPTY_PATH); err != nil {
 		return fmt.Errorf("set owner: %w", err)
 	}
@@ -260,6 +265,11 @@ func (x *unpacking) attributes(h int, mode uint32, head *tar.Header) error {
 			name, ok := strings.CutPrefix(key, paxXattr)
 			if !ok || name != capabilityXattr && !strings.HasPrefix(name, "user.") {
 				continue // labels and the like are this machine's to give
+			}
+			if name == capabilityXattr {
+				if value = x.IDs.capabilityOutside(value); value == "" {
+					continue
+				}
 			}
 			if err := unix.Setxattr(self, name, []byte(value), 0); err != nil && !errors.Is(err, unix.ENOTSUP) {
 				return fmt.Errorf("set extended attribute %s: %w", name, err)
