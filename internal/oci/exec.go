@@ -126,13 +126,18 @@ func (c *Container) planExec(spec *specs.Process) (*plan.Init, *seccomp.Program,
 const threadNamespaces = unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWPID
 
 // kindsToJoin are the namespaces (CLONE_NEW*) that an exec joins: all, but who is
-// not the machine's root may not even join those that he is in.
-func kindsToJoin(pid int) (int, error) {
+// not the machine's root may not even join those that he is in. That is so for the
+// cgroup namespace, too, which is joined from inside of the container's user namespace.
+func (c *Container) kindsToJoin(pid int) (int, error) {
 	const all = threadNamespaces | unix.CLONE_NEWUSER | unix.CLONE_NEWTIME | unix.CLONE_NEWCGROUP
-	if !ns.Rootless() {
+	rootless := ns.Rootless()
+	if !rootless && !c.state.UserNS {
 		return all, nil
 	}
 	shared, err := ns.Shared(pid)
+	if !rootless {
+		shared &= unix.CLONE_NEWCGROUP
+	}
 	return all &^ shared, err
 }
 
@@ -175,7 +180,7 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 		return nil, fmt.Errorf("exec in container %q: %w", c.id, err)
 	}
 	defer closeAll(files)
-	kinds, err := kindsToJoin(pid)
+	kinds, err := c.kindsToJoin(pid)
 	if err != nil {
 		return nil, fmt.Errorf("exec in container %q: %w", c.id, err)
 	}

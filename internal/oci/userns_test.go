@@ -95,6 +95,13 @@ func TestUserNamespaceExec(t *testing.T) {
 	if out, code := readConsole(t, proc); out != "/dev/pts/0\n" || code != 8 {
 		t.Errorf("terminal: got %q %d", out, code)
 	}
+	spec = newSpec("sleep", "1000")
+	mapped(t, bundle)(spec)
+	spec.Linux.Namespaces = without(spec, specs.CgroupNamespace)
+	other := startOf(t, r, CreateOptions{Bundle: bundle, Spec: spec})
+	if res, err := execIn(t, other, newProcess("sh", "-c", "exit 7")); err != nil || res.code != 7 {
+		t.Errorf("in the machine's cgroup namespace: got %+v, %v", res, err)
+	}
 	if _, err := execIn(t, c, newProcess("nope")); err == nil || err.Error() != `exec: "nope": executable file not found in $PATH` {
 		t.Errorf("got %v", err)
 	}

@@ -48,7 +48,9 @@ func create(uids, gids []syscall.SysProcIDMap, more uintptr, kinds ...string) ([
 	fork := func(program, script int, files []uintptr) (ns.Child, error) {
 		return ns.Fork("/proc/self/fd/"+strconv.Itoa(program), bare.Args(script), &syscall.ProcAttr{
 			Dir: "/", Files: files,
-			Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | more, UidMappings: uids, GidMappings: gids},
+			Sys: &syscall.SysProcAttr{
+				Cloneflags: unix.CLONE_NEWUSER | more, UidMappings: uids, GidMappings: gids, GidMappingsEnableSetgroups: true,
+			},
 		}, nil)
 	}
 	files, err := born(fork, kinds)
