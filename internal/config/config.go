@@ -101,6 +101,7 @@ type Config struct {
 	ExecOpts           []string // "option=value"; see SystemdCgroup
 	CgroupnsMode       string   // host or private; "": private on cgroup v2, host on v1, as Docker
 	IpcMode            string   // private or shareable
+	UsernsRemap        string   // whose subordinate ids containers get, see package subid; "": none
 }
 
 // withDefaults is a Config without any flag or file.

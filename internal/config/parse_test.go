@@ -102,12 +102,12 @@ func TestFile(t *testing.T) {
 		"registry-mirrors": ["https://mirror.example"], "proxies": {"http-proxy": "http://p:1", "no-proxy": "x"},
 		"features": {"containerd-snapshotter": true, "other": false}, "live-restore": true, "min-api-version": "1.24",
 		"exec-opts": ["native.cgroupdriver=systemd"], "runtimes": {"nvidia": {"path": "nvidia-container-runtime", "runtimeArgs": []}},
-		"builder": {"gc": {"enabled": true}}, "default-address-pools": [{"base": "10.10.0.0/16", "size": 24}], "userns-remap": ""
+		"builder": {"gc": {"enabled": true}}, "default-address-pools": [{"base": "10.10.0.0/16", "size": 24}], "userns-remap": "alice:staff"
 	}`), "--add-runtime", "x=/x")...)
 	if !slices.Equal(cfg.Hosts, []string{"fd://", "unix:///x"}) || !cfg.Debug || cfg.ICC || cfg.MTU != 1300 || cfg.BIP.String() != "10.8.0.1/24" ||
 		cfg.DefaultBindIP.String() != "127.0.0.1" || !slices.Equal(cfg.Labels, []string{"a=b"}) || cfg.DNS[0].String() != "1.1.1.1" ||
 		cfg.LogOpts["max-size"] != "5m" || cfg.DefaultShmSize != 128<<20 || cfg.DefaultUlimits["nofile"].Hard != 64000 || cfg.ShutdownTimeout != -time.Second ||
-		cfg.RegistryMirrors[0] != "https://mirror.example/" || cfg.HTTPProxy != "http://p:1" || cfg.NoProxy != "x" || cfg.MinAPIVersion != "1.24" || !cfg.SystemdCgroup() {
+		cfg.RegistryMirrors[0] != "https://mirror.example/" || cfg.HTTPProxy != "http://p:1" || cfg.NoProxy != "x" || cfg.MinAPIVersion != "1.24" || !cfg.SystemdCgroup() || cfg.UsernsRemap != "alice:staff" {
 		t.Errorf("got %+v", cfg)
 	}
 	for _, want := range []string{
@@ -221,7 +221,7 @@ func TestBadFlags(t *testing.T) {
 func TestUnsupported(t *testing.T) {
 	noEnvironment(t)
 	for _, args := range []string{
-		"--userns-remap default", "--selinux-enabled", "--ipv6", "--iptables=false", "--firewall-backend iptables", "--metrics-addr :9323",
+		"--selinux-enabled", "--ipv6", "--iptables=false", "--firewall-backend iptables", "--metrics-addr :9323",
 		"--authorization-plugin x", "--default-runtime crun", "--rootless", "--cpu-rt-period 1", "--host-gateway-ip 1.2.3.4", "--storage-opt a=b",
 		"--network-diagnostic-port 1", "--cri-containerd", "--bridge-accept-fwmark 1",
 	} {
@@ -230,7 +230,7 @@ func TestUnsupported(t *testing.T) {
 			t.Errorf("%s: got %v", args, err)
 		}
 	}
-	for _, content := range []string{`{"userns-remap": "default"}`, `{"iptables": false}`, `{"storage-opts": ["a=b"]}`, `{"authorization-plugins": ["x"]}`} {
+	for _, content := range []string{`{"iptables": false}`, `{"storage-opts": ["a=b"]}`, `{"authorization-plugins": ["x"]}`} {
 		if _, err := Parse(file(t, content)); !errs.Is(err, errs.Unsupported) {
 			t.Errorf("%s: got %v", content, err)
 		}

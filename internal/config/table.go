@@ -96,7 +96,7 @@ var options = []option{
 	{flag: "add-runtime", key: "runtimes", usage: "Register an additional OCI compatible runtime", value: unused("runtime"), both: true,
 		fate: ignored("containers run with Gantry's own runtime; others are not implemented yet")},
 	{flag: "selinux-enabled", usage: "Enable selinux support", value: unused("bool"), fate: refused("SELinux labels are not implemented yet")},
-	{flag: "userns-remap", usage: "User/Group setting for user namespaces", value: unused("string"), fate: refused("user namespaces for containers are not implemented yet")},
+	{flag: "userns-remap", usage: "User/Group setting for user namespaces", value: func(c *Config) value { return text(&c.UsernsRemap) }},
 	{flag: "rootless", usage: "Enable rootless mode", value: unused("bool"), fate: refused("rootless mode is not implemented yet")},
 	{flag: "cpu-rt-period", usage: "Limit the CPU real-time period in microseconds for the parent cgroup for all containers", value: unused("int"), fate: refused(noRealtime)},
 	{flag: "cpu-rt-runtime", usage: "Limit the CPU real-time runtime in microseconds for the parent cgroup for all containers", value: unused("int"), fate: refused(noRealtime)},

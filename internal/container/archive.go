@@ -28,8 +28,8 @@ var kernelDirs = []string{"/proc", "/sys", "/dev"}
 
 // StatPath describes a path of a container, running or not.
 func (s *Service) StatPath(ctx context.Context, id, name string) (st container.PathStat, err error) {
-	err = s.viewing(ctx, id, func(_ *record, root mount.Root) error {
-		found, err := archive.StatPath(root, name)
+	err = s.viewing(ctx, id, func(_ *record, v view) error {
+		found, err := archive.StatPath(v.root, name)
 		st = container.PathStat(found)
 		return missingFile(err, name, id)
 	})
@@ -39,8 +39,8 @@ func (s *Service) StatPath(ctx context.Context, id, name string) (st container.P
 // ReadArchive writes a path of a container as a tar stream. begin is called once
 // before, with the path's description.
 func (s *Service) ReadArchive(ctx context.Context, id, name string, begin func(container.PathStat) io.Writer) error {
-	return s.viewing(ctx, id, func(r *record, root mount.Root) error {
-		p := archive.Packer{Root: root, Skip: kernelDirs}
+	return s.viewing(ctx, id, func(r *record, v view) error {
+		p := archive.Packer{Root: v.root, Skip: kernelDirs, IDs: v.ids}
 		if err := p.Path(ctx, name, func(st archive.Stat) io.Writer { return begin(container.PathStat(st)) }); err != nil {
 			return missingFile(err, name, id)
 		}
@@ -51,13 +51,13 @@ func (s *Service) ReadArchive(ctx context.Context, id, name string, begin func(c
 
 // WriteArchive unpacks a tar stream into a directory of a container.
 func (s *Service) WriteArchive(ctx context.Context, id, dir string, opts engine.WriteArchive, src io.Reader) error {
-	return s.viewing(ctx, id, func(r *record, root mount.Root) error {
+	return s.viewing(ctx, id, func(r *record, v view) error {
 		if err := r.mayWrite(dir); err != nil {
 			return err
 		}
-		u := archive.Unpacker{Root: root, KeepKinds: opts.NoOverwriteDirNonDir}
+		u := archive.Unpacker{Root: v.root, IDs: v.ids, KeepKinds: opts.NoOverwriteDirNonDir}
 		if opts.CopyUIDGID && r.Config.User != "" {
-			who, err := lookupUser(root, r.Config.User)
+			who, err := lookupUser(v.root, r.Config.User)
 			if err != nil {
 				return err
 			}
@@ -105,8 +105,8 @@ func (s *Service) Export(ctx context.Context, id string, begin func() io.Writer)
 	if err != nil {
 		return err
 	}
-	return s.plainRoot(ctx, c, func(r *record, root mount.Root) error {
-		if err := (archive.Packer{Root: root}).All(ctx, begin()); err != nil {
+	return s.plainRoot(ctx, c, func(r *record, v view) error {
+		if err := (archive.Packer{Root: v.root, IDs: v.ids}).All(ctx, begin()); err != nil {
 			return err
 		}
 		s.publish(r, events.ActionExport)
@@ -116,7 +116,7 @@ func (s *Service) Export(ctx context.Context, id string, begin func() io.Writer)
 
 // viewing calls f with a container's root as the container sees it. A stopped
 // container stays stopped meanwhile.
-func (s *Service) viewing(ctx context.Context, id string, f func(*record, mount.Root) error) error {
+func (s *Service) viewing(ctx context.Context, id string, f func(*record, view) error) error {
 	c, err := s.find(id)
 	if err != nil {
 		return err
@@ -127,28 +127,29 @@ func (s *Service) viewing(ctx context.Context, id string, f func(*record, mount.
 			return err
 		}
 		defer unix.Close(h) //nolint:errcheck // only a handle
-		return f(r, mount.RootAt(h))
+		v := viewOf(h, r.State.Remap)
+		return v.use(func() error { return f(r, v) })
 	}, func(r *record) error {
-		return s.assembled(ctx, r, func(root mount.Root) error { return f(r, root) })
+		return s.assembled(ctx, r, func(v view) error { return f(r, v) })
 	})
 }
 
 // plainRoot is viewing without the mounts in the root.
-func (s *Service) plainRoot(ctx context.Context, c *ctr, f func(*record, mount.Root) error) error {
+func (s *Service) plainRoot(ctx context.Context, c *ctr, f func(*record, view) error) error {
 	return s.running(c, func(r *record, pid int) error {
 		d, err := cloneRootOf(pid, r.ID)
 		if err != nil {
 			return err
 		}
 		defer d.Close()
-		return f(r, mount.RootAt(d.FD()))
+		return f(r, viewOf(d.FD(), r.State.Remap))
 	}, func(r *record) error {
 		d, err := s.openRootfs(ctx, r.ID)
 		if err != nil {
 			return err
 		}
 		defer d.Close()
-		return f(r, mount.RootAt(d.FD()))
+		return f(r, viewOf(d.FD(), nil)) // with the owners that are on disk
 	})
 }
 
@@ -222,7 +223,7 @@ func cloneRootOf(pid int, id string) (*mount.Detached, error) {
 
 // assembled calls f with a stopped container's root and its mounts in it, which
 // nobody else sees: they are in a mount namespace that ends with the call.
-func (s *Service) assembled(ctx context.Context, r *record, f func(mount.Root) error) error {
+func (s *Service) assembled(ctx context.Context, r *record, f func(view) error) error {
 	if err := s.mountVolumes(ctx, r); err != nil {
 		return err
 	}
@@ -231,6 +232,9 @@ func (s *Service) assembled(ctx context.Context, r *record, f func(mount.Root) e
 			s.Log.WarnContext(ctx, "unmount volumes", "container", r.ID, "error", err)
 		}
 	}()
+	if ids := s.nextIDs(r); ids != nil {
+		return s.assembledMapped(ctx, r, ids, f)
+	}
 	d, err := s.openRootfs(ctx, r.ID)
 	if err != nil {
 		return err
@@ -251,7 +255,7 @@ func (s *Service) assembled(ctx context.Context, r *record, f func(mount.Root) e
 		return fmt.Errorf("assemble root of container %s: %w", r.ID, err)
 	}
 	defer unix.Close(namespace) //nolint:errcheck // it kept the mounts in place
-	return f(mount.RootAt(d.FD()))
+	return f(viewOf(d.FD(), nil))
 }
 
 // makeWorkdir makes the working directory as the first start does, for what is
@@ -268,18 +272,7 @@ func makeWorkdir(root mount.Root, dir string) {
 // assemble makes a mount namespace of the calling thread's with the root and all
 // that is mounted in it; the root comes over the container's directory.
 func (s *Service) assemble(r *record, d *mount.Detached) error {
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil { // implies CLONE_FS
-		return fmt.Errorf("create mount namespace: %w", err)
-	}
-	top, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(top) //nolint:errcheck // only a handle
-	if err := mount.SetAttr(top, mount.Attr{Propagation: unix.MS_PRIVATE}, true); err != nil {
-		return err
-	}
-	place, err := unix.Open(s.store.dir(r.ID), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	place, err := s.ownMounts(r)
 	if err != nil {
 		return err
 	}
@@ -287,24 +280,51 @@ func (s *Service) assemble(r *record, d *mount.Detached) error {
 	if err := d.Attach(place); err != nil {
 		return err
 	}
-	root := mount.RootAt(d.FD())
+	return r.attachMounts(mount.RootAt(d.FD()), -1)
+}
+
+// ownMounts makes a mount namespace of the calling thread's and opens the place for
+// the root in it.
+func (s *Service) ownMounts(r *record) (place int, err error) {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil { // implies CLONE_FS
+		return -1, fmt.Errorf("create mount namespace: %w", err)
+	}
+	top, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(top) //nolint:errcheck // only a handle
+	if err := mount.SetAttr(top, mount.Attr{Propagation: unix.MS_PRIVATE}, true); err != nil {
+		return -1, err
+	}
+	return unix.Open(s.store.dir(r.ID), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+}
+
+// attachMounts attaches what is mounted in the root; users is the user namespace
+// for what is to have mapped ids.
+func (r *record) attachMounts(root mount.Root, users int) error {
 	for _, m := range r.Mounts {
 		if m.Type != apimount.TypeBind && m.Type != apimount.TypeVolume {
 			continue // a tmpfs is empty until the container runs
 		}
-		if err := attachIn(root, m); err != nil {
+		if err := attachIn(root, m, users); err != nil {
 			return fmt.Errorf("mount %s at %s: %w", m.Source, m.Destination, err)
 		}
 	}
 	return nil
 }
 
-func attachIn(root mount.Root, m mountPoint) error {
+func attachIn(root mount.Root, m mountPoint, users int) error {
 	d, err := m.clone()
 	if err != nil {
 		return err
 	}
 	defer d.Close()
+	if m.mapped {
+		if err := d.MapIDs(users, false); err != nil {
+			return err
+		}
+	}
 	isDir, err := mount.IsDir(d.FD())
 	if err != nil {
 		return err

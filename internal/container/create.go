@@ -42,6 +42,9 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 	if err := s.Defaults.checkCgroupParent(host.CgroupParent); err != nil {
 		return resp, err
 	}
+	if err := s.checkUserns(host); err != nil {
+		return resp, err
+	}
 	if cfg.WorkingDir != "" {
 		cfg.WorkingDir = path.Clean(cfg.WorkingDir)
 	}

@@ -42,9 +42,23 @@ func (p *plan) deviceRules() []specs.LinuxDeviceCgroup {
 	return append(rules, p.deviceList...)
 }
 
+// device is a device node for a container.
+type device struct {
+	specs.LinuxDevice
+	host string // the path of the machine's
+}
+
+func nodes(all []device) []specs.LinuxDevice {
+	var out []specs.LinuxDevice
+	for _, d := range all {
+		out = append(out, d.LinuxDevice)
+	}
+	return out
+}
+
 // hostDevices resolves --device to nodes and rules. A directory gives all the
 // devices below it.
-func hostDevices(h *container.HostConfig) (nodes []specs.LinuxDevice, rules []specs.LinuxDeviceCgroup, err error) {
+func hostDevices(h *container.HostConfig) (nodes []device, rules []specs.LinuxDeviceCgroup, err error) {
 	if h.Privileged {
 		nodes = allDevices()
 	}
@@ -73,7 +87,7 @@ func hostDevices(h *container.HostConfig) (nodes []specs.LinuxDevice, rules []sp
 	return nodes, rules, nil
 }
 
-func devicesAt(host, inside string) ([]specs.LinuxDevice, error) {
+func devicesAt(host, inside string) ([]device, error) {
 	if inside == "" {
 		inside = host
 	}
@@ -82,7 +96,7 @@ func devicesAt(host, inside string) ([]specs.LinuxDevice, error) {
 		return nil, err
 	}
 	if info, err := os.Stat(real); err == nil && info.IsDir() {
-		var all []specs.LinuxDevice
+		var all []device
 		err := filepath.WalkDir(real, func(p string, e os.DirEntry, err error) error {
 			if err != nil || e.Type()&os.ModeDevice == 0 {
 				return err
@@ -101,13 +115,13 @@ func devicesAt(host, inside string) ([]specs.LinuxDevice, error) {
 		return nil, err
 	}
 	n.Path = inside
-	return []specs.LinuxDevice{n}, nil
+	return []device{n}, nil
 }
 
-func deviceNode(p string) (specs.LinuxDevice, error) {
+func deviceNode(p string) (device, error) {
 	var st unix.Stat_t
 	if err := unix.Lstat(p, &st); err != nil {
-		return specs.LinuxDevice{}, &os.PathError{Op: "stat", Path: p, Err: err}
+		return device{}, &os.PathError{Op: "stat", Path: p, Err: err}
 	}
 	typ := ""
 	switch st.Mode & unix.S_IFMT {
@@ -116,19 +130,19 @@ func deviceNode(p string) (specs.LinuxDevice, error) {
 	case unix.S_IFBLK:
 		typ = "b"
 	default:
-		return specs.LinuxDevice{}, errors.New("not a device node")
+		return device{}, errors.New("not a device node")
 	}
 	mode := os.FileMode(st.Mode & 0o777)
-	return specs.LinuxDevice{
+	return device{host: p, LinuxDevice: specs.LinuxDevice{
 		Path: p, Type: typ, Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
 		FileMode: &mode, UID: &st.Uid, GID: &st.Gid,
-	}, nil
+	}}, nil
 }
 
 // allDevices lists the host's devices for a privileged container, but for those
 // that each container has of its own.
-func allDevices() []specs.LinuxDevice {
-	var all []specs.LinuxDevice
+func allDevices() []device {
+	var all []device
 	_ = filepath.WalkDir("/dev", func(p string, e os.DirEntry, err error) error {
 		switch {
 		case err != nil:

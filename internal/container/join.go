@@ -43,6 +43,13 @@ func (s *Service) joinedNamespaces(r *record) (map[string]string, error) {
 		// Containers that share a network share its host name, too.
 		joined["network"], joined["uts"] = o.namespace("net"), o.namespace("uts")
 	}
+	donor, err := s.usersDonor(r)
+	if err != nil {
+		return nil, err
+	}
+	if donor != nil {
+		joined["user"] = donor.namespace("user")
+	}
 	if ref := r.Host.PidMode.Container(); ref != "" {
 		o, err := s.donor(ref)
 		if err != nil {

@@ -44,6 +44,7 @@ type mountPoint struct {
 	TmpfsOpts    string              `json:",omitempty"` // --tmpfs PATH:OPTS
 
 	overlay []string // options of an image mount, found at each start
+	mapped  bool     // its ids are mapped as the container's; found at each start
 }
 
 // planMounts merges every source of mounts in Docker's order of precedence:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	networktypes "github.com/moby/moby/api/types/network"
+	"github.com/moby/sys/user"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/gantry-run/gantry/internal/atomicfile"
@@ -54,6 +55,9 @@ type state struct {
 	OOMKilled  bool
 	StartedAt  time.Time
 	FinishedAt time.Time
+	// Remap are the ids of the user namespace of the current or last run, nil if that
+	// is the machine's.
+	Remap *user.IdentityMapping `json:",omitempty"`
 }
 
 func (s state) running() bool {

@@ -22,14 +22,10 @@ import (
 // that is attached nowhere, so nobody else sees it and nothing is left when the
 // daemon dies. Names below it must be resolved with RESOLVE_IN_ROOT.
 func (s *Service) openRootfs(ctx context.Context, id string) (*mount.Detached, error) {
-	steps, err := s.Images.RootfsMounts(ctx, id)
+	m, err := s.rootfsStep(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if len(steps) != 1 {
-		return nil, errs.New(errs.Unsupported, "view root file system of container %s: %d mounts instead of one", id, len(steps))
-	}
-	m := steps[0]
 	if m.Type == "bind" {
 		return mount.Clone(unix.AT_FDCWD, m.Source, false)
 	}
@@ -39,6 +35,18 @@ func (s *Service) openRootfs(ctx context.Context, id string) (*mount.Detached, e
 		return nil, fmt.Errorf("view root file system of container %s: %w", id, err)
 	}
 	return d, nil
+}
+
+// rootfsStep is the mount that makes a container's root file system.
+func (s *Service) rootfsStep(ctx context.Context, id string) (m engine.RootfsMount, err error) {
+	steps, err := s.Images.RootfsMounts(ctx, id)
+	if err != nil {
+		return m, err
+	}
+	if len(steps) != 1 {
+		return m, errs.New(errs.Unsupported, "view root file system of container %s: %d mounts instead of one", id, len(steps))
+	}
+	return steps[0], nil
 }
 
 // layers are the directories of an overlay.

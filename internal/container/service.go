@@ -16,6 +16,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/network"
+	"github.com/moby/sys/user"
 
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
@@ -80,8 +81,11 @@ type Options struct {
 	// EnsureSupervisor starts a supervisor unless one answers.
 	EnsureSupervisor func(ctx context.Context) error
 	Events           engine.Publisher
-	Defaults         Defaults
-	Log              *slog.Logger
+	// Remap are the ids that containers get which do not ask for the host's user
+	// namespace; empty: all are in that.
+	Remap    user.IdentityMapping
+	Defaults Defaults
+	Log      *slog.Logger
 }
 
 // Service is the container noun. It is safe for concurrent use.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/sys/user"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/gantry-run/gantry/internal/errs"
@@ -29,10 +30,12 @@ type plan struct {
 	cgroupsRW  bool
 	linkEnv    []string // variables of linked containers
 	caps       []string
-	devices    []specs.LinuxDevice
+	devices    []device
 	deviceList []specs.LinuxDeviceCgroup
 	netFiles   bool // resolv.conf, hostname and hosts are bound from the bundle
 	defInit    bool
+	hostQueues bool                  // the machine has a /dev/mqueue
+	ids        *user.IdentityMapping // of its user namespace; nil: it is in the machine's
 }
 
 // spec makes the runtime spec. Seccomp is added by the caller: its profile
@@ -52,7 +55,7 @@ func (p *plan) spec() (*specs.Spec, error) {
 			MaskedPaths:   h.MaskedPaths,
 			ReadonlyPaths: h.ReadonlyPaths,
 			Sysctl:        p.sysctls(),
-			Devices:       p.devices,
+			Devices:       nodes(p.devices),
 		},
 	}
 	var err error
@@ -69,6 +72,7 @@ func (p *plan) spec() (*specs.Spec, error) {
 	if p.rec.Host.UTSMode.IsHost() || p.joined["uts"] != "" {
 		sp.Hostname, sp.Domainname = "", ""
 	}
+	p.remap(sp)
 	return sp, nil
 }
 
@@ -177,7 +181,7 @@ func (p *plan) sysctls() map[string]string {
 	// Docker's: unprivileged ports and pings, where the container owns its network.
 	if !h.NetworkMode.IsHost() && !h.NetworkMode.IsContainer() && !h.Privileged {
 		setDefault(out, "net.ipv4.ip_unprivileged_port_start", "0")
-		setDefault(out, "net.ipv4.ping_group_range", "0 2147483647")
+		setDefault(out, "net.ipv4.ping_group_range", p.pingGroups())
 	}
 	return out
 }

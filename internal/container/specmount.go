@@ -33,6 +33,12 @@ func (p *plan) standardMounts() []specs.Mount {
 	switch {
 	case h.IpcMode.IsNone():
 	case h.IpcMode.IsHost():
+		if p.ids != nil { // who does not own the IPC namespace cannot mount it
+			ms = ms[:len(ms)-1]
+		}
+		if p.ids != nil && p.hostQueues {
+			ms = append(ms, specs.Mount{Destination: "/dev/mqueue", Type: "bind", Source: "/dev/mqueue", Options: []string{"rbind", "nosuid", "noexec", "nodev"}})
+		}
 		ms = append(ms, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "nosuid", "noexec", "nodev"}})
 	case h.IpcMode.IsContainer():
 		ms = append(ms, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "nosuid", "noexec", "nodev", linuxmount.NamespaceOption + p.joined["shm"]}})
@@ -55,6 +61,9 @@ func (p *plan) mounts() ([]specs.Mount, error) {
 			opts := []string{"rbind", "rprivate"}
 			if p.rec.Host.ReadonlyRootfs {
 				opts = append(opts, "ro")
+			}
+			if p.ids != nil {
+				opts = append(opts, idmap)
 			}
 			std = append(std, specs.Mount{Destination: "/etc/" + f, Type: "bind", Source: path.Join(p.bundle, f), Options: opts})
 		}
@@ -81,9 +90,9 @@ func specMount(m mountPoint) (specs.Mount, error) {
 	case mount.TypeTmpfs:
 		return tmpfsMount(m), nil
 	case mount.TypeBind, mount.TypeVolume:
-		opts := []string{"rbind"}
+		opts := append(m.ids(), "rbind")
 		if m.NonRecursive {
-			opts[0] = "bind"
+			opts[len(opts)-1] = "bind"
 		}
 		if !m.RW {
 			opts = append(opts, "ro")
@@ -97,9 +106,17 @@ func specMount(m mountPoint) (specs.Mount, error) {
 		}
 		return specs.Mount{Destination: m.Destination, Type: "bind", Source: m.Source, Options: append(append(opts, prop), m.part()...)}, nil
 	case mount.TypeImage:
-		return specs.Mount{Destination: m.Destination, Type: "overlay", Source: "overlay", Options: append(append(slices.Clone(m.overlay), "ro"), m.part()...)}, nil
+		return specs.Mount{Destination: m.Destination, Type: "overlay", Source: "overlay", Options: slices.Concat(m.overlay, []string{"ro"}, m.part(), m.ids())}, nil
 	}
 	return specs.Mount{}, fmt.Errorf("mount %s: unknown type %q", m.Destination, m.Type)
+}
+
+// ids is the option for mapped ids, if the mount is to have them.
+func (m *mountPoint) ids() []string {
+	if !m.mapped {
+		return nil
+	}
+	return []string{idmap}
 }
 
 // part is the option for the part that is mounted of a volume or an image.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,7 +90,13 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 		return err
 	}
 	undo.Push(func(ctx context.Context) error { return s.unmountVolumes(ctx, &r) })
-	sandbox, err := s.connect(ctx, &r)
+	users, ids, done, err := s.users(&r)
+	if err != nil {
+		return err
+	}
+	defer done()
+	r.State.Remap = ids
+	sandbox, err := s.connect(ctx, &r, users)
 	if err != nil {
 		return errs.New(errs.KindOf(err), "failed to set up container networking: %w", err)
 	}
@@ -111,7 +118,7 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	case sandbox != nil:
 		netns = sandbox.NS
 	case r.isolated():
-		if netns, err = s.Networks.Isolated(ctx, engine.Users{}); err != nil {
+		if netns, err = s.Networks.Isolated(ctx, users); err != nil {
 			return err
 		}
 		defer netns.Close() //nolint:errcheck // the supervisor has its own by then
@@ -125,7 +132,7 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	}
 	undo.Release()
 	c.mu.Lock()
-	c.rec.State = state{Status: container.StateRunning, Pid: pid, StartedAt: time.Now().UTC(), FinishedAt: c.rec.State.FinishedAt}
+	c.rec.State = state{Status: container.StateRunning, Pid: pid, StartedAt: time.Now().UTC(), FinishedAt: c.rec.State.FinishedAt, Remap: ids}
 	c.exited, c.parked = exited, parked
 	c.trimParked()
 	c.mu.Unlock()
@@ -144,12 +151,12 @@ func (s *Service) recordStart(c *ctr, r *record) error {
 	c.rec.Config, c.rec.Endpoints, c.rec.Ports, c.rec.Reviving = r.Config, r.Endpoints, r.Ports, false
 	durable := c.rec
 	c.mu.Unlock()
-	durable.State = state{Status: container.StateRunning, StartedAt: time.Now().UTC(), FinishedAt: durable.State.FinishedAt}
+	durable.State = state{Status: container.StateRunning, StartedAt: time.Now().UTC(), FinishedAt: durable.State.FinishedAt, Remap: r.State.Remap}
 	return s.store.save(&durable)
 }
 
 // connect gives the container its network; nil where it has none of its own.
-func (s *Service) connect(ctx context.Context, r *record) (*engine.Sandbox, error) {
+func (s *Service) connect(ctx context.Context, r *record, users engine.Users) (*engine.Sandbox, error) {
 	mode := r.Host.NetworkMode
 	if mode.IsHost() || mode.IsContainer() || mode.IsNone() || r.Config.NetworkDisabled {
 		return nil, nil
@@ -157,7 +164,7 @@ func (s *Service) connect(ctx context.Context, r *record) (*engine.Sandbox, erro
 	return s.Networks.Attach(ctx, engine.NetworkRequest{
 		ContainerID: r.ID, Name: r.Name, Hostname: r.Config.Hostname, Mode: string(mode),
 		Endpoints: r.Network, Exposed: r.Config.ExposedPorts, Bindings: r.Host.PortBindings,
-		PublishAll: r.Host.PublishAllPorts, Sysctls: netSysctls(r.Host.Sysctls),
+		PublishAll: r.Host.PublishAllPorts, Sysctls: netSysctls(r.Host.Sysctls), Users: users,
 	})
 }
 
@@ -190,6 +197,11 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 	p := &plan{
 		rec: r, bundle: s.store.dir(r.ID), initBinary: s.InitBinary, defInit: s.Defaults.Init,
 		cgroup: s.Defaults.cgroupPath(r.Host.CgroupParent, r.ID), netFiles: true,
+		ids: r.State.Remap,
+	}
+	if p.ids != nil {
+		_, err := os.Stat("/dev/mqueue")
+		p.hostQueues = err == nil
 	}
 	if err := s.Defaults.checkCgroupParent(r.Host.CgroupParent); err != nil { // the driver may be another than at create
 		return req, err
@@ -228,6 +240,9 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 	if err := checkSubpaths(r.Mounts); err != nil {
 		return req, err
 	}
+	if err := r.findMapped(p.ids); err != nil {
+		return req, err
+	}
 	sp, err := p.spec()
 	if err != nil {
 		return req, err
@@ -246,6 +261,9 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 		return req, err
 	}
 	for _, m := range mounts {
+		if p.ids != nil {
+			m.Options = append(slices.Clone(m.Options), idmap)
+		}
 		req.Rootfs = append(req.Rootfs, wire.Mount{Type: m.Type, Source: m.Source, Options: m.Options})
 	}
 	if err := os.MkdirAll(sp.Root.Path, 0o711); err != nil {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/moby/sys/user"
 
 	"github.com/gantry-run/gantry/internal/atomicfile"
 	"github.com/gantry-run/gantry/internal/cleanup"
@@ -43,6 +44,7 @@ type Daemon struct {
 	id          string
 	runtimePath string
 	warnings    []string
+	remap       user.IdentityMapping // see findRemap
 
 	supervisor *client.Client
 	spawner    *spawner
@@ -79,6 +81,9 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Daemon, e
 		return nil, errs.New(errs.Unsupported, "native.cgroupdriver=systemd: systemd does not run this machine")
 	}
 	if d.id, err = engineID(filepath.Join(cfg.DataRoot, "engine-id")); err != nil {
+		return nil, err
+	}
+	if err := d.findRemap(); err != nil {
 		return nil, err
 	}
 	if err := d.startSupervisor(ctx); err != nil {
@@ -145,7 +150,7 @@ func (d *Daemon) openContainers(ctx context.Context) (err error) {
 		Root: filepath.Join(d.cfg.DataRoot, "containers"), Volatile: filepath.Join(d.cfg.ExecRoot, "containers"), InitBinary: d.runtimePath,
 		Images: d.images, Networks: d.networks, Volumes: d.volumes,
 		Supervisor: d.supervisor, EnsureSupervisor: d.spawner.ensure,
-		Events: d.events, Defaults: d.containerDefaults(), Log: d.log,
+		Events: d.events, Defaults: d.containerDefaults(), Remap: d.remap, Log: d.log,
 	})
 	if err != nil {
 		return fmt.Errorf("open container store: %w", err)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -42,11 +43,15 @@ func (d *Daemon) imageOptions() image.Options {
 
 func (d *Daemon) networkOptions() network.Options {
 	c := d.cfg
-	return network.Options{
+	o := network.Options{
 		Root: filepath.Join(c.DataRoot, "network"), Bridge: c.Bridge, BIP: c.BIP, FixedCIDR: c.FixedCIDR, MTU: c.MTU,
 		DefaultGateway: c.DefaultGateway, ICC: c.ICC, IPForward: c.IPForward, IPMasq: c.IPMasq, DNS: c.DNS,
 		DefaultBindIP: c.DefaultBindIP, UserlandProxy: c.UserlandProxy, Log: d.log, Events: d.events,
 	}
+	if !d.remap.Empty() {
+		o.NewMapped = func() (*os.File, error) { return containers.NewMappedNamespace(d.remap) }
+	}
+	return o
 }
 
 func (d *Daemon) volumeOptions() volume.Options {

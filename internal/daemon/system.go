@@ -78,6 +78,9 @@ func (d *Daemon) securityOptions() []string {
 	if p := d.cfg.SeccompProfile; p != "" && p != "builtin" {
 		opts[0] = "name=seccomp,profile=" + p
 	}
+	if !d.remap.Empty() {
+		opts = append(opts, "name=userns")
+	}
 	if cgroupV2() {
 		opts = append(opts, "name=cgroupns")
 	}
