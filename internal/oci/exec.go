@@ -202,6 +202,9 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 		}
 	}
 	b.oomScore, b.exact = p.Process.OOMScoreAdj, p.Process.ExactLimits
+	if p.UserNS {
+		b.limits = p.Process.Rlimits
+	}
 	cpus, err := c.cpusFor(o.Process)
 	if err != nil {
 		return nil, err

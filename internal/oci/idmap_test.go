@@ -57,6 +57,20 @@ func mountOn(t *testing.T, dir, kind, data string) string {
 // mappedTmpfs is what the temporary directory needs where it is a tmpfs.
 var mappedTmpfs = testenv.Linux(6, 3, "mapped ids of tmpfs")
 
+// onDisk makes temporary directories of the test ones whose ids can be mapped, on a
+// machine that has a disk for it: that of scripts/test-vm.
+func onDisk(t *testing.T) {
+	t.Helper()
+	const disk = "/disk"
+	var temp, other unix.Statfs_t
+	if err := unix.Statfs(os.TempDir(), &temp); err != nil {
+		t.Fatal(err)
+	}
+	if unix.Statfs(disk, &other) == nil && temp.Type == unix.TMPFS_MAGIC && other.Type == unix.EXT4_SUPER_MAGIC {
+		t.Setenv("TMPDIR", disk)
+	}
+}
+
 // needMapping skips where a directory's filesystem cannot have mapped ids.
 func needMapping(t *testing.T, dir string) {
 	t.Helper()
@@ -72,6 +86,7 @@ func needMapping(t *testing.T, dir string) {
 // TestMappedMount shows files with other owners, on the
 // filesystem of the temporary directory (ext4, say) and on a tmpfs.
 func TestMappedMount(t *testing.T) {
+	onDisk(t)
 	r := newRuntime(t)
 	for name, dir := range map[string]func() string{
 		"disk":  t.TempDir,
@@ -106,6 +121,7 @@ func TestMappedMount(t *testing.T) {
 // TestMappedMountOfUserNamespace maps to the container's own users, without saying
 // so, for a new user namespace and one that is joined.
 func TestMappedMountOfUserNamespace(t *testing.T) {
+	onDisk(t)
 	bundle := newBundle(t)
 	edit := mapped(t, bundle)
 	r := newRuntime(t)

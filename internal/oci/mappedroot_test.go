@@ -54,6 +54,7 @@ func ownerOf(t *testing.T, file string) [2]uint32 {
 // TestMappedRoot runs a container in a user namespace on layers that know nothing
 // of it, and finds nothing of it in what the container has written.
 func TestMappedRoot(t *testing.T) {
+	onDisk(t)
 	r, bundle := newRuntime(t), newBundle(t)
 	owned(t, bundle+"/rootfs/etc") // files of 0:1, 5:6 and 70000:70001
 	o := CreateOptions{Bundle: bundle, Spec: newSpec("sh", "-c", `cd /etc; stat -c "%n %u:%g" / zero five other
@@ -86,6 +87,7 @@ func TestMappedRoot(t *testing.T) {
 
 // TestMappedRootManyLayers has more layers than one option of fsconfig can name.
 func TestMappedRootManyLayers(t *testing.T) {
+	onDisk(t)
 	o := CreateOptions{Bundle: newBundle(t), Spec: newSpec("sh", "-c", "cat /l*; stat -c %u:%g /l0")}
 	remapped(o.Spec)
 	var lower []string
@@ -106,6 +108,7 @@ func TestMappedRootManyLayers(t *testing.T) {
 // TestMappedFileCapabilities: those of an image's files hold in the user namespace,
 // and those that are set in it are on disk as without one.
 func TestMappedFileCapabilities(t *testing.T) {
+	onDisk(t)
 	const ep = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" // cap_net_raw+ep, VFS_CAP_REVISION_2
 	bundle := newBundle(t)
 	raw := filepath.Join(bundle, "rootfs/home/grep")
@@ -133,6 +136,7 @@ func TestMappedFileCapabilities(t *testing.T) {
 // TestMappedOverlayMount has an overlay of mapped layers among the mounts, and a
 // part of one.
 func TestMappedOverlayMount(t *testing.T) {
+	onDisk(t)
 	o := CreateOptions{Bundle: newBundle(t), Spec: newSpec("sh", "-c", `stat -c "%n %u:%g" /img/five /part/five; touch /img/x`)}
 	remapped(o.Spec)
 	dir, empty := t.TempDir(), t.TempDir()
@@ -155,6 +159,7 @@ func TestMappedOverlayMount(t *testing.T) {
 // TestNetnsOfUserNamespace joins the user namespace that a prepared network
 // namespace belongs to, and has its capabilities there.
 func TestNetnsOfUserNamespace(t *testing.T) {
+	onDisk(t)
 	testenv.Need(t, testenv.Root, testenv.UserNS, testenv.NetNS)
 	o := CreateOptions{Bundle: newBundle(t), Spec: newSpec("sh", "-c", "ip link set lo up && cat /sys/class/net/lo/operstate; cat /proc/self/uid_map; readlink /proc/self/ns/user")}
 	remapped(o.Spec)
@@ -191,6 +196,7 @@ func TestNetnsOfUserNamespace(t *testing.T) {
 
 // TestOwnIO lets programs open their standard streams again.
 func TestOwnIO(t *testing.T) {
+	onDisk(t)
 	r := newRuntime(t)
 	for _, uid := range []uint32{0, 1000} {
 		o := CreateOptions{Bundle: newBundle(t), Spec: newSpec("sh", "-c", "echo first > /dev/stdout; exec sleep 1000"), OwnIO: true}
@@ -226,6 +232,7 @@ func TestOwnIO(t *testing.T) {
 
 // TestMappedRootErrors: what cannot be mapped is refused.
 func TestMappedRootErrors(t *testing.T) {
+	onDisk(t)
 	for name, c := range map[string]struct {
 		edit func(*CreateOptions)
 		kind errs.Kind

@@ -22,6 +22,7 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/cgroup"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/ns"
+	"github.com/gantry-run/gantry/internal/linux/process"
 	"github.com/gantry-run/gantry/internal/linux/seccomp"
 	"github.com/gantry-run/gantry/internal/oci/boot"
 	"github.com/gantry-run/gantry/internal/oci/plan"
@@ -62,7 +63,8 @@ type birth struct {
 	again     bool // see ns.Joiner
 	ownMemory bool // fork without sharing memory, as a new time namespace demands
 	oomScore  *int
-	exact     bool // fail if oomScore needs a privilege that is missing
+	exact     bool             // fail if oomScore needs a privilege that is missing
+	limits    []process.Rlimit // to make room for, see allow
 }
 
 // sockFD is the number of the socket in the child; extra descriptors follow it.
@@ -135,7 +137,29 @@ func (b *birth) born(s *spawned) (*spawned, error) {
 	if err := b.setOOMScore(s.child.Pid); err != nil {
 		return nil, errors.Join(err, s.kill())
 	}
+	for _, l := range b.limits {
+		if err := allow(s.child.Pid, l); err != nil {
+			return nil, errors.Join(err, s.kill())
+		}
+	}
 	return s, nil
+}
+
+// allow raises the hard limit of a child in a user namespace, who may not do that,
+// to what the child will set, if we may.
+func allow(pid int, l process.Rlimit) error {
+	var have unix.Rlimit
+	err := unix.Prlimit(pid, l.Resource, nil, &have)
+	if err == nil && l.Hard > have.Max {
+		err = unix.Prlimit(pid, l.Resource, &unix.Rlimit{Cur: have.Cur, Max: l.Hard}, nil)
+		if errors.Is(err, unix.EPERM) {
+			return nil // the child makes do, see process.Rlimit.Clamped
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("raise limit of type %d: %w", l.Resource, err)
+	}
+	return nil
 }
 
 // setOOMScore sets the child's score, which it waits for: it has no plan yet.
@@ -241,6 +265,9 @@ func (c *Container) spawnInit(job *creation, ready func() (groundwork, error)) (
 		}
 	}
 	b.oomScore, b.exact = job.plan.Process.OOMScoreAdj, job.plan.Process.ExactLimits
+	if job.plan.UserNS {
+		b.limits = job.plan.Process.Rlimits
+	}
 	// In a user namespace, the kernel lets procfs be mounted only as long as another
 	// one is in sight: not after pivot_root, as the thread's child would.
 	onThread := !b.ownMemory && late == 0 && !ns.Rootless() && boot.Threadable(job.plan, b.clone)

@@ -1,12 +1,14 @@
 package oci
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/testenv"
 )
@@ -104,6 +106,23 @@ func TestUserNamespaceExec(t *testing.T) {
 	}
 	if _, err := execIn(t, c, newProcess("nope")); err == nil || err.Error() != `exec: "nope": executable file not found in $PATH` {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestUserNamespaceLimits raises a hard limit, which only the machine's root may do.
+func TestUserNamespaceLimits(t *testing.T) {
+	testenv.Need(t, testenv.Root, testenv.SysResource)
+	var have unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &have); err != nil {
+		t.Fatal(err)
+	}
+	r, bundle := newRuntime(t), newBundle(t)
+	spec := newSpec("sh", "-c", "ulimit -n; ulimit -Hn")
+	spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 100, Hard: have.Max + 10}}
+	mapped(t, bundle)(spec)
+	res, err := runSpec(t, r, CreateOptions{Bundle: bundle, Spec: spec})
+	if want := fmt.Sprintf("100\n%d\n", have.Max+10); err != nil || res.out != want {
+		t.Errorf("got %+v, %v, want %q", res, err, want)
 	}
 }
 

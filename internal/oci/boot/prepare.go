@@ -71,7 +71,15 @@ func PrepareOverlay(r *plan.Root, m plan.Mount, ids mount.IDs) (int, error) {
 			return d, nil
 		}
 		defer d.Close()
-		return mount.CloneBeneath(d.FD(), m.Options.Subpath, false)
+		part, err := mount.CloneBeneath(d.FD(), m.Options.Subpath, false)
+		if err != nil {
+			return nil, err
+		}
+		if err := part.Attach(place); err != nil { // what is attached nowhere cannot be cloned before Linux 6.15
+			part.Close()
+			return nil, err
+		}
+		return part, nil
 	})
 	if err != nil {
 		return -1, fmt.Errorf("error mounting %q to rootfs at %q: %w", m.Source, m.Target, err)
