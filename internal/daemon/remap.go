@@ -35,7 +35,7 @@ func (d *Daemon) findRemap() error {
 		return errs.New(errs.KindOf(err), "userns-remap: %w", err)
 	}
 	uid, gid := ids.RootPair()
-	d.log.Info("containers have user namespaces", "user", d.cfg.UsernsRemap, "root's uid", uid, "root's gid", gid)
+	d.log.Info("containers have user namespaces; their root has no rights here", "user", d.cfg.UsernsRemap, "uid", uid, "gid", gid)
 	d.remap = ids
 	return nil
 }

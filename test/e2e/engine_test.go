@@ -35,6 +35,7 @@ type engine struct {
 	sock string
 	log  string
 	args []string
+	etc  string // see engineOptions
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process was reaped
 }
@@ -43,6 +44,7 @@ type engine struct {
 type engineOptions struct {
 	dataRoot string   // empty: below dir
 	args     []string // further flags
+	etc      string   // directory of files that the daemon sees in place of those in /etc
 }
 
 var engineNumber atomic.Int32
@@ -85,7 +87,7 @@ func startEngine(dir string, o engineOptions) (*engine, error) {
 		o.dataRoot = filepath.Join(dir, "data")
 	}
 	n := engineNumber.Add(1)
-	e := &engine{kind: engineKind(), dir: dir, sock: filepath.Join(dir, "engine.sock"), log: filepath.Join(dir, "log")}
+	e := &engine{kind: engineKind(), etc: o.etc, dir: dir, sock: filepath.Join(dir, "engine.sock"), log: filepath.Join(dir, "log")}
 	e.args = []string{
 		"--data-root", o.dataRoot, "--exec-root", filepath.Join(dir, "exec"),
 		"-H", "unix://" + e.sock, "--pidfile", filepath.Join(dir, "pid"),
@@ -124,6 +126,10 @@ func (e *engine) start() error {
 	}
 	defer log.Close()
 	e.cmd = exec.Command(daemonPath(), e.args...)
+	if e.etc != "" {
+		const bind = `for f in "$0"/*; do mount --bind "$f" /etc/"${f##*/}" || exit; done; exec "$@"`
+		e.cmd = exec.Command("unshare", append([]string{"-m", "sh", "-c", bind, e.etc, daemonPath()}, e.args...)...)
+	}
 	e.cmd.Stdout, e.cmd.Stderr = log, log
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := e.cmd.Start(); err != nil {
