@@ -1,6 +1,7 @@
 package userns
 
 import (
+	"errors"
 	"os"
 	"syscall"
 	"testing"
@@ -8,11 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/bare"
+	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/netns"
 	"github.com/gantry-run/gantry/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
+	_, nerr := fd.DevNull() // what is opened once stays open
+	if _, err := bare.Executable(); err != nil || nerr != nil {
+		panic(errors.Join(err, nerr))
+	}
 	testenv.Main(m, testenv.Options{Gates: []testenv.Gate{testenv.FDs, testenv.Goroutines}})
 }
 
