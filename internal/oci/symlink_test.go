@@ -176,3 +176,36 @@ func TestCopyUpDoesNotFollow(t *testing.T) {
 		t.Error("the write went to the image")
 	}
 }
+
+// TestMountsInProc: what programs read in /proc is the kernel's, also where a link of
+// the image leads there.
+func TestMountsInProc(t *testing.T) {
+	text := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(text, []byte("ours\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	over := func(to string) specs.Mount {
+		return specs.Mount{Destination: to, Type: "bind", Source: text, Options: []string{"bind"}}
+	}
+	bundle := newBundle(t)
+	replace(t, bundle, "link", "/proc")
+	res, err := runSpec(t, newRuntime(t), CreateOptions{Bundle: bundle, Spec: withMounts(newSpec("cat", "/proc/uptime"), over("/proc/uptime"))})
+	if err != nil || res.out != "ours\n" {
+		t.Errorf("a file of lxcfs: got %+v, %v", res, err)
+	}
+	for _, m := range []specs.Mount{
+		over("/proc/version"), over("/proc/nowhere"), over("/link/version"), over("/proc/sys/../version"),
+		{Destination: "/proc/fs", Type: "tmpfs", Source: "tmpfs"}, {Destination: "/link", Type: "tmpfs", Source: "tmpfs"},
+	} {
+		_, err := runSpec(t, newRuntime(t), CreateOptions{Bundle: bundle, Spec: withMounts(newSpec("true"), over("/proc/uptime"), m)})
+		if err == nil || !strings.Contains(err.Error(), "cannot be mounted because it is inside /proc") {
+			t.Errorf("%s: got %v", m.Destination, err)
+		}
+	}
+	for _, m := range []specs.Mount{{Destination: "/proc", Type: "tmpfs", Source: "tmpfs"}, {Destination: "/proc", Type: "bind", Source: "/tmp", Options: []string{"rbind"}}} {
+		_, err := runSpec(t, newRuntime(t), CreateOptions{Bundle: bundle, Spec: withMounts(newSpec("true"), m)})
+		if err == nil || !strings.Contains(err.Error(), `"/proc" cannot be mounted because it is not of type proc`) {
+			t.Errorf("%s on /proc: got %v", m.Type, err)
+		}
+	}
+}

@@ -220,6 +220,9 @@ type laterReadOnly struct {
 var plainTargets = map[string]bool{"proc": true, "sysfs": true}
 
 func (b *initializer) mountTarget(m plan.Mount) ([]laterReadOnly, error) {
+	if err := checkProcName(m); err != nil {
+		return nil, err
+	}
 	if m.Type == "proc" && !m.Options.Bind && b.thread != nil {
 		target, err := b.target(m, true)
 		if err == nil {
@@ -240,6 +243,10 @@ func (b *initializer) mountTarget(m plan.Mount) ([]laterReadOnly, error) {
 		return nil, err
 	}
 	defer fd.Close(target)
+	if err := b.checkProcTarget(m, d.FD(), target); err != nil {
+		d.Close()
+		return nil, err
+	}
 	if m.Options.CopyUp {
 		if err := copyUp(target, d.FD()); err != nil {
 			d.Close()
