@@ -115,7 +115,7 @@ func (e execs) Start(ctx context.Context, id string, req container.ExecStartRequ
 		x.finish(codeNotExecutable)
 		return err
 	}
-	call := wire.Exec{Process: process, User: wire.User{Name: x.user(&r), Groups: r.Host.GroupAdd}, OpenStdin: x.req.AttachStdin && !req.Detach, TTY: x.req.Tty, Attached: !req.Detach}
+	call := wire.Exec{Process: process, User: wire.User{Name: plainUser(x.user(&r)), Groups: r.Host.GroupAdd}, OpenStdin: x.req.AttachStdin && !req.Detach, TTY: x.req.Tty, Attached: !req.Detach}
 	want := wire.Attach{Stdin: x.req.AttachStdin, Stdout: x.req.AttachStdout, Stderr: x.req.AttachStderr}
 	// The answer's head goes out before there can be output: clients lose what
 	// comes with it. Whatever fails from here on is told in the stream.

@@ -29,7 +29,7 @@ func (s *Service) newProbe(c *ctr) (*probe, error) {
 	}
 	p := &probe{s: s, ctr: c, command: argv, timeout: orDuration(r.Config.Healthcheck.Timeout, healthTimeout)}
 	p.prober = s.Supervisor.Prober(r.ID, wire.Probe{
-		Process: process, User: wire.User{Name: r.Config.User, Groups: r.Host.GroupAdd}, MaxOutput: healthOutput, Timeout: p.timeout,
+		Process: process, User: wire.User{Name: plainUser(r.Config.User), Groups: r.Host.GroupAdd}, MaxOutput: healthOutput, Timeout: p.timeout,
 	})
 	return p, nil
 }

@@ -270,7 +270,7 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 		return req, fmt.Errorf("create mount point of container %s: %w", r.ID, err)
 	}
 	req.Systemd = s.Defaults.SystemdCgroup
-	req.Bundle, req.User = p.bundle, wire.User{Name: r.Config.User, Groups: r.Host.GroupAdd}
+	req.Bundle, req.User = p.bundle, wire.User{Name: plainUser(r.Config.User), Groups: r.Host.GroupAdd}
 	s.streams(r, &req)
 	return req, nil
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
@@ -18,6 +19,12 @@ import (
 // maxUserFile bounds what is read of a container's /etc/passwd and /etc/group.
 const maxUserFile = 8 << 20
 
+// plainUser leaves out what follows a second colon, as Docker does.
+func plainUser(name string) string {
+	parts := strings.SplitN(name, ":", 3)
+	return strings.Join(parts[:min(len(parts), 2)], ":")
+}
+
 // lookupUser finds a user in Docker's notation in the container's own files.
 func lookupUser(root mount.Root, name string) (*user.ExecUser, error) {
 	passwd, err := readPlain(root, "/etc/passwd")
@@ -28,7 +35,7 @@ func lookupUser(root mount.Root, name string) (*user.ExecUser, error) {
 	if err != nil {
 		return nil, err
 	}
-	who, err := user.GetExecUser(name, nil, bytes.NewReader(passwd), bytes.NewReader(group))
+	who, err := user.GetExecUser(plainUser(name), nil, bytes.NewReader(passwd), bytes.NewReader(group))
 	return who, errs.Wrap(errs.InvalidArgument, err)
 }
 
