@@ -104,6 +104,8 @@ func (f *fakeNetworks) Detach(_ context.Context, id string) error {
 
 func (f *fakeRootfs) RootfsKeys(context.Context) ([]string, error) { return nil, nil }
 
+func (f *fakeNetworks) Announce(events.Action, string, string) {}
+
 func (f *fakeNetworks) Restore(context.Context, []engine.LiveSandbox) error { return nil }
 
 // fakeVolumes notes which volumes were removed.

@@ -100,8 +100,8 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	if err != nil {
 		return errs.New(errs.KindOf(err), "failed to set up container networking: %w", err)
 	}
+	undo.Push(func(ctx context.Context) error { return s.disconnect(ctx, &r) })
 	if sandbox != nil {
-		undo.Push(func(ctx context.Context) error { return s.disconnect(ctx, &r) })
 		defer sandbox.NS.Close() //nolint:errcheck // the supervisor has its own by then
 		r.Endpoints, r.Ports = sandbox.Endpoints, sandbox.Ports
 	}
@@ -131,6 +131,9 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 		return startError(err)
 	}
 	undo.Release()
+	if r.networked() {
+		s.Networks.Announce(events.ActionConnect, string(r.Host.NetworkMode), r.ID)
+	}
 	c.mu.Lock()
 	c.rec.State = state{Status: container.StateRunning, Pid: pid, StartedAt: time.Now().UTC(), FinishedAt: c.rec.State.FinishedAt, Remap: ids}
 	c.exited, c.parked = exited, parked
@@ -158,7 +161,7 @@ func (s *Service) recordStart(c *ctr, r *record) error {
 // connect gives the container its network; nil where it has none of its own.
 func (s *Service) connect(ctx context.Context, r *record, users engine.Users) (*engine.Sandbox, error) {
 	mode := r.Host.NetworkMode
-	if mode.IsHost() || mode.IsContainer() || mode.IsNone() || r.Config.NetworkDisabled {
+	if !r.networked() || mode.IsHost() || mode.IsNone() {
 		return nil, nil
 	}
 	return s.Networks.Attach(ctx, engine.NetworkRequest{
@@ -168,12 +171,20 @@ func (s *Service) connect(ctx context.Context, r *record, users engine.Users) (*
 	})
 }
 
+// disconnect is the reverse of connect. A network's events tell of it even if the
+// container's start has failed, as Docker's do.
 func (s *Service) disconnect(ctx context.Context, r *record) error {
-	mode := r.Host.NetworkMode
-	if mode.IsHost() || mode.IsContainer() || mode.IsNone() || r.Config.NetworkDisabled {
+	if !r.networked() {
 		return nil
 	}
+	defer s.Networks.Announce(events.ActionDisconnect, string(r.Host.NetworkMode), r.ID)
 	return s.Networks.Detach(ctx, r.ID)
+}
+
+// networked tells whether the container is in a network, host and none among
+// them, in its own right.
+func (r *record) networked() bool {
+	return !r.Config.NetworkDisabled && !r.Host.NetworkMode.IsContainer()
 }
 
 // isolated tells whether the container has a network namespace with nothing in it.

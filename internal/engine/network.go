@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
-	networktypes "github.com/moby/moby/api/types/network"
 	"net/netip"
 	"os"
+
+	"github.com/moby/moby/api/types/events"
+	networktypes "github.com/moby/moby/api/types/network"
 )
 
 // Networks is the network noun.
@@ -59,6 +61,9 @@ type Sandboxes interface {
 	Isolated(ctx context.Context, users Users) (*os.File, error)
 	// Detach frees addresses and ports; idempotent.
 	Detach(ctx context.Context, containerID string) error
+	// Announce publishes that a container has come to a network, host and none
+	// among them, or has left it. An unknown network has no events.
+	Announce(action events.Action, mode, containerID string)
 	// Restore tells the network at daemon start which containers live with
 	// which settings. Everything else that an earlier daemon left is removed.
 	Restore(ctx context.Context, live []LiveSandbox) error

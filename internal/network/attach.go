@@ -68,7 +68,6 @@ func (s *Service) Attach(ctx context.Context, req engine.NetworkRequest) (_ *eng
 	}
 	s.settle(b, sp)
 	undo.Release()
-	s.event(events.ActionConnect, b.container)
 	return &engine.Sandbox{
 		NS: sp.ns, DNS: s.opts.DNS, Ports: portMap(req, b.published),
 		Endpoints: map[string]*networktypes.EndpointSettings{networktypes.NetworkBridge: s.endpoint(b, plan.settings)},
@@ -242,12 +241,14 @@ func (s *Service) endpoint(b *box, settings *networktypes.EndpointSettings) *net
 	return e
 }
 
-func (s *Service) event(action events.Action, container string) {
-	if s.opts.Events == nil {
+// Announce implements engine.Sandboxes.
+func (s *Service) Announce(action events.Action, mode, containerID string) {
+	name, err := s.resolve(mode)
+	if err != nil || s.opts.Events == nil {
 		return
 	}
-	s.opts.Events.Publish(events.NetworkEventType, action, s.record.Networks[networktypes.NetworkBridge].ID,
-		map[string]string{"container": container, "name": networktypes.NetworkBridge, "type": networktypes.NetworkBridge})
+	s.opts.Events.Publish(events.NetworkEventType, action, s.record.Networks[name].ID,
+		map[string]string{"container": containerID, "name": name, "type": drivers[name]})
 }
 
 // Detach frees a container's ports and address and cuts its link off at once;
@@ -265,9 +266,7 @@ func (s *Service) Detach(ctx context.Context, containerID string) error {
 	}
 	delete(s.boxes, containerID)
 	s.mu.Unlock()
-	err := s.dissolve(b)
-	s.event(events.ActionDisconnect, containerID)
-	if err != nil {
+	if err := s.dissolve(b); err != nil {
 		return fmt.Errorf("detach container %s from network: %w", containerID, err)
 	}
 	return nil
