@@ -84,6 +84,9 @@ func planMounts(cfg *container.Config, host *container.HostConfig, from func(ref
 		if !path.IsAbs(dest) {
 			return nil, errs.New(errs.InvalidArgument, "invalid mount path: '%s' mount path must be absolute", dest)
 		}
+		if err := checkTmpfs(opts); err != nil {
+			return nil, err
+		}
 		if err := add(mountPoint{Type: mount.TypeTmpfs, Destination: path.Clean(dest), RW: true, TmpfsOpts: opts}); err != nil {
 			return nil, err
 		}
@@ -257,6 +260,12 @@ func fromMount(in *mount.Mount) (mountPoint, error) {
 	case mount.TypeTmpfs:
 		if in.Source != "" {
 			return bad("field Source must not be specified")
+		}
+		if in.ImageOptions != nil {
+			return bad("field ImageOptions must not be specified")
+		}
+		if err := checkTmpfsMount(in.TmpfsOptions); err != nil {
+			return bad("%w", err)
 		}
 		m.Tmpfs = in.TmpfsOptions
 	case mount.TypeImage:
