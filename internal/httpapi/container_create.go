@@ -73,9 +73,6 @@ func (r *request) decodeCreate() (*createBody, error) {
 	if body.HostConfig == nil {
 		body.HostConfig = &container.HostConfig{}
 	}
-	if body.HostConfig.PortBindings == nil {
-		body.HostConfig.PortBindings = network.PortMap{}
-	}
 	if body.NetworkingConfig == nil {
 		body.NetworkingConfig = &network.NetworkingConfig{}
 	}

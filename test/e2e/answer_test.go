@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -60,6 +61,13 @@ var answers = []struct {
 	{"exec -u 0:nobody-here NAME true", 1, "unable to find group nobody-here: no matching entries in group file"},
 	{"exec -u 2147483648 NAME true", 1, "uids and gids must be in range 0-2147483647"},
 	{"exec -d -w etc NAME true", 1, "OCI runtime exec failed: exec failed: Cwd must be an absolute path: unknown"},
+	{"exec -u 0:0:0 NAME id -u", 0, "0"},
+	{"exec -u 1:2:x NAME id -g", 0, "2"},
+	{"run --rm -u 1:2:3 busybox id -g", 0, "2"},
+	{"run --rm --tmpfs /x:foo busybox true", 125, `invalid tmpfs option ["foo"]`},
+	{"run --rm --tmpfs /x:size=1m,huge=never busybox true", 125, `invalid tmpfs option ["huge" "never"]`},
+	{"run --rm --tmpfs /x:size busybox true", 125, `invalid tmpfs option ["size"]`},
+	{"run --rm --tmpfs /x:size=1m,exec,noexec,defaults,shared,strictatime busybox grep -o /x.tmpfs.rw,nosuid,nodev,noexec,size=1024k /proc/mounts", 0, "/x tmpfs rw,nosuid,nodev,noexec,size=1024k"},
 	{"run --rm -u nobody-here busybox", 125, "unable to find user nobody-here: no matching entries in passwd file"},
 	{"run --rm -u -1 busybox", 125, "uids and gids must be in range 0-2147483647"},
 	{"start USERLESS", 1, "unable to find user nobody-here: no matching entries in passwd file\nError: failed to start containers: USERLESS"},
@@ -105,5 +113,52 @@ func TestAnswers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestMountsInProc: nothing but what lxcfs replaces is mounted over in /proc, and
+// nothing but procfs on it.
+func TestMountsInProc(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		for _, to := range []string{"/proc/cpuinfo", "/proc/sys/kernel/ns_last_pid"} {
+			c.ok("run", "--rm", "-v", "/etc/hosts:"+to, "busybox", "true")
+		}
+		c.ok("run", "--rm", "-v", "/proc:/proc", "busybox", "true")
+		for _, to := range []string{"/proc/sys", "/proc/nowhere", "/proc/net/dev", "/proc/1/status"} {
+			matches(t, to, c.fails(125, "run", "--rm", "-v", "/etc/hosts:"+to, "busybox", "true"), `"[^"]*/proc[^"]*" cannot be mounted because it is inside /proc: unknown`)
+		}
+		for _, from := range []string{"/etc/hosts", "/tmp"} {
+			matches(t, from, c.fails(125, "run", "--rm", "-v", from+":/proc", "busybox", "true"), `"[^"]*/proc" cannot be mounted because it is not of type proc: unknown`)
+		}
+	})
+}
+
+// TestCreateByAPI: what the clients never send.
+func TestCreateByAPI(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	if engineKind() == dockerEngine && os.Getenv("E2E_DOCKERD") == "" {
+		t.Skip("needs a dockerd of today: E2E_DOCKERD names one")
+	}
+	t.Parallel()
+	c := one(t, world.engine)
+	create := func(name, host string) error {
+		_, err := c.e.call(t.Context(), http.MethodPost, "/containers/create?name="+name, "application/json", strings.NewReader(`{"Image":"busybox","HostConfig":{`+host+`}}`))
+		return err
+	}
+	for _, host := range []string{``, `"PortBindings":null`} {
+		name := c.container()
+		if err := create(name, host); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "ports with "+host, c.ok("inspect", "-f", "{{json .HostConfig.PortBindings}}", name), "null")
+	}
+	tmpfs := func(rest string) string { return `"Mounts":[{"Type":"tmpfs","Target":"/x",` + rest + `}]` }
+	for host, want := range map[string]string{
+		tmpfs(`"TmpfsOptions":{"Options":[["foo"]]}`):                     "invalid option: foo",
+		tmpfs(`"TmpfsOptions":{"Options":[["exec"],["noexec","b","c"]]}`): "invalid option array length",
+	} {
+		if err := create(c.container(), host); err == nil || !strings.Contains(err.Error(), `invalid mount config for type \"tmpfs\": `+want) {
+			t.Errorf("%s: %v", host, err)
+		}
 	}
 }

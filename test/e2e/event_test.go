@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/gantry-run/gantry/internal/testenv"
 )
 
 // TestEventsHaveNoGap: clients that come at any moment, while much is going on,
@@ -109,5 +112,41 @@ func TestVolumeEvents(t *testing.T) {
 		equal(t, "events", c.ok("events", "--since", since, "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "volume="+volume, "--filter", "event=mount", "--filter", "event=unmount",
 			"--format", `{{.Action}} {{.Actor.Attributes.container}} {{.Actor.Attributes.driver}} {{index .Actor.Attributes "read/write"}}`), want)
 		c.ok("rm", id)
+	})
+}
+
+// TestNetworkEvents: a container comes to the network and leaves it, host and none
+// among them. One that does not start only leaves.
+func TestNetworkEvents(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	if engineKind() == dockerEngine && os.Getenv("E2E_DOCKERD") == "" {
+		t.Skip("needs a dockerd of today: E2E_DOCKERD names one")
+	}
+	each(t, func(t *testing.T, c *cli) {
+		since, want, ids := fmt.Sprint(time.Now().Unix()-1), map[string]string{}, []string{}
+		for network, kind := range map[string]string{"host": "host", "none": "null", "bridge": "bridge"} {
+			id := c.ok("run", "-d", "--network", network, "busybox", "true")
+			c.ok("wait", id)
+			want[id] = fmt.Sprintf("connect %s %s,disconnect %[1]s %s", network, kind)
+			failed := c.ok("create", "--network", network, "busybox", "nowhere")
+			c.fails(1, "start", failed)
+			want[failed] = fmt.Sprintf("disconnect %s %s", network, kind)
+			ids = append(ids, id, failed)
+		}
+		lone := c.ok("run", "-d", "--network", "container:"+c.background(), "busybox", "true")
+		c.ok("wait", lone)
+		ids = append(ids, lone)
+		out := c.ok("events", "--since", since, "--until", fmt.Sprint(time.Now().Unix()+1), "--filter", "type=network",
+			"--format", `{{.Actor.Attributes.container}} {{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.type}}`)
+		for _, id := range ids {
+			var got []string
+			for line := range strings.Lines(out) {
+				if about, ok := strings.CutPrefix(strings.TrimSpace(line), id+" "); ok {
+					got = append(got, about)
+				}
+			}
+			equal(t, "events of "+id, strings.Join(got, ","), want[id])
+		}
+		c.ok(append([]string{"rm"}, ids...)...)
 	})
 }
