@@ -47,7 +47,7 @@ var edges = map[string]string{
 	// engine is the contract between httpapi and the domains, which do not know each other.
 	"engine":      "",
 	"httpapi":     "engine errs",
-	"container":   "archive atomicfile cleanup engine errs linux/cgroup linux/mount linux/ns linux/process linux/userns logship logstream seccompprofile supervisor/wire",
+	"container":   "archive atomicfile cleanup engine errs linux/cgroup linux/fd linux/mount linux/ns linux/process linux/userns logship logstream seccompprofile supervisor/wire",
 	"archive":     "compression errs linux/fd linux/mount",
 	"compression": "errs",
 	"image":       "archive cleanup compression engine errs linux/fd linux/mount registry",

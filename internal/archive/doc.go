@@ -1,5 +1,6 @@
-// Package archive packs and unpacks directory trees as tar streams in places
-// that are not trusted: the root of a container that may run meanwhile.
+// Package archive packs and unpacks directory trees as tar streams, and walks
+// and measures them, in places that are not trusted: the root of a container that
+// may run meanwhile.
 //
 // Invariants: every name is resolved by the kernel inside the root (openat2),
 // whatever links and renames happen there; no device, pipe or socket is ever

@@ -65,10 +65,14 @@ func (f *fakeSupervisor) Adopt(context.Context, string, wire.Start, wire.FDs) er
 // is removed.
 type fakeRootfs struct {
 	engine.Rootfs
+	mounts   []engine.RootfsMount // nil: the machine's root
 	removing func(key string)
 }
 
 func (f *fakeRootfs) RootfsMounts(context.Context, string) ([]engine.RootfsMount, error) {
+	if f.mounts != nil {
+		return f.mounts, nil
+	}
 	return []engine.RootfsMount{{Type: "bind", Source: "/"}}, nil
 }
 

@@ -2,7 +2,6 @@ package container
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -13,8 +12,10 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
 
+	"github.com/gantry-run/gantry/internal/archive"
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/mount"
 )
 
@@ -124,19 +125,16 @@ func (s *Service) Changes(ctx context.Context, id string) ([]container.Filesyste
 		}
 		lower = append(lower, r)
 	}
+	upper, err := unix.Open(l.upper, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open writable layer: %w", err)
+	}
+	defer fd.Close(upper)
 	changes := []container.FilesystemChange{}
-	err = filepath.WalkDir(l.upper, func(path string, e fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // it runs and removes files meanwhile
+	err = archive.Walk(ctx, mount.RootAt(upper), func(at string, st *unix.Stat_t) error {
+		if !ours[at] {
+			changes = append(changes, container.FilesystemChange{Kind: changeKind(st, at[1:], lower), Path: at})
 		}
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(l.upper, path)
-		if err != nil || rel == "." || ours["/"+rel] {
-			return err
-		}
-		changes = append(changes, container.FilesystemChange{Kind: changeKind(e, rel, lower), Path: "/" + rel})
 		return nil
 	})
 	return dropUnchangedParents(changes), err
@@ -148,11 +146,9 @@ var ours = map[string]bool{
 	"/dev": true, "/dev/console": true, "/dev/pts": true, "/dev/shm": true, "/dev/mqueue": true, "/proc": true, "/sys": true,
 }
 
-func changeKind(e fs.DirEntry, rel string, lower []*os.Root) container.ChangeType {
-	if e.Type()&fs.ModeCharDevice != 0 {
-		if info, err := e.Info(); err == nil && isWhiteout(info) {
-			return container.ChangeDelete
-		}
+func changeKind(st *unix.Stat_t, rel string, lower []*os.Root) container.ChangeType {
+	if st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 {
+		return container.ChangeDelete
 	}
 	for _, r := range lower {
 		info, err := r.Lstat(rel)

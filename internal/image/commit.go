@@ -295,6 +295,17 @@ func (r *rootfsStore) diff(ctx context.Context, key string, w writable, skip map
 	return l.Pack(ctx, out)
 }
 
+// usage gives the bytes on the disk of what a container has written. It may run
+// meanwhile.
+func (r *rootfsStore) usage(ctx context.Context, key string) (int64, error) {
+	top, err := openDir(filepath.Join(r.root, key, "fs"))
+	if err != nil {
+		return 0, err
+	}
+	defer fd.Close(top)
+	return packer.Usage(ctx, mount.RootAt(top))
+}
+
 func openDir(path string) (int, error) {
 	h, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
-	continuity "github.com/containerd/continuity/fs"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
@@ -137,13 +136,12 @@ func (s *Service) RootfsUsage(ctx context.Context, key string) (rw, total int64,
 	if err != nil && !errors.Is(err, errDamaged) { // a damaged one has a size, too, without layers
 		return 0, 0, err
 	}
-	du, err := continuity.DiskUsage(ctx, filepath.Join(s.rootfs.root, key, "fs"))
-	if err != nil {
+	if rw, err = s.rootfs.usage(ctx, key); err != nil {
 		return 0, 0, fmt.Errorf("measure rootfs %s: %w", key, err)
 	}
-	total = du.Size
+	total = rw
 	if s.store.Driver != driverOverlay {
-		return du.Size, total, nil // the copy holds all layers
+		return rw, total, nil // the copy holds all layers
 	}
 	for chain := w.base.Chain; chain != ""; {
 		info, err := s.Snapshotter.Stat(ctx, chain.String())
@@ -153,7 +151,7 @@ func (s *Service) RootfsUsage(ctx context.Context, key string) (rw, total int64,
 		total += s.layerSize(ctx, chain)
 		chain = digest.Digest(info.Parent)
 	}
-	return du.Size, total, nil
+	return rw, total, nil
 }
 
 // unpackAgain brings back the snapshots of an image whose content is there.
