@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,13 +29,7 @@ func OpenProc() (int, error) {
 // arms a watchdog, rewinds a tape or waits. So are files in which the kernel
 // itself speaks, some of which (kmsg) lose what is read.
 func (r Root) OpenRegular(proc int, name string) (int, error) {
-	return r.openChecked(proc, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, func(h int) bool {
-		var st unix.Stat_t
-		if err := unix.Fstat(h, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-			return false
-		}
-		return !isKernels(h)
-	})
+	return r.openChecked(proc, name, plainFlags, isRegular)
 }
 
 // OpenDevice opens the character device major:minor, through a handle of
@@ -58,16 +53,36 @@ func (r Root) openChecked(proc int, name string, flags int, wanted func(handle i
 	if !wanted(handle) {
 		return -1, &fs.PathError{Op: "open", Path: name, Err: ErrOtherFile}
 	}
-	for {
-		h, err := unix.Openat(proc, fmt.Sprintf("thread-self/fd/%d", handle), flags|unix.O_CLOEXEC, 0)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return -1, &fs.PathError{Op: "open", Path: name, Err: err}
-		}
-		return h, nil
+	h, err := reopen(proc, handle, flags)
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
+	return h, nil
+}
+
+func reopen(proc, handle, flags int) (int, error) {
+	for {
+		h, err := unix.Openat(proc, "thread-self/fd/"+strconv.Itoa(handle), flags|unix.O_CLOEXEC, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return h, err
+		}
+	}
+}
+
+const plainFlags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY
+
+// ReopenRegular opens the file behind a handle (O_PATH) for reading, as OpenRegular
+// does with a name: ErrOtherFile if it is not a regular one.
+func ReopenRegular(proc, handle int) (int, error) {
+	if !isRegular(handle) {
+		return -1, ErrOtherFile
+	}
+	return reopen(proc, handle, plainFlags)
+}
+
+func isRegular(h int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(h, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && !isKernels(h)
 }
 
 // isKernels tells whether the handle is on a filesystem by which the kernel is

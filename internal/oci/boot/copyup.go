@@ -7,36 +7,45 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/mount"
 )
 
-// copyUp fills a new tmpfs with what the directory that it hides contains. The
-// tree is walked by handles; links are copied, never followed.
-func copyUp(from, to int) error {
-	src, err := unix.Openat(from, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("copy directory into tmpfs: %w", err)
-	}
+// copier copies trees. Whatever it reads it has looked at through the same handle:
+// links are copied, never followed, and no device is opened.
+type copier struct{ proc int }
+
+// copyUp fills a new tmpfs with what the directory that it hides contains. proc
+// is a handle on the machine's procfs.
+func copyUp(proc, from, to int) error {
 	dst, err := unix.Openat(to, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		_ = unix.Close(src) // read only
-		return fmt.Errorf("copy directory into tmpfs: %w", err)
+	if err == nil {
+		err = copier{proc}.dir(from, dst)
 	}
-	if err := copyDir(src, dst); err != nil {
+	if err != nil {
 		return fmt.Errorf("copy directory into tmpfs: %w", err)
 	}
 	return nil
 }
 
-// copyDir copies the content and attributes of src to dst and closes both.
-func copyDir(src, dst int) error {
-	in, out := os.NewFile(uintptr(src), "source"), os.NewFile(uintptr(dst), "target")
-	defer func() { _, _ = in.Close(), out.Close() }() // directories have nothing to flush
+// dir copies the content and attributes of the directory behind a handle to dst,
+// which it closes.
+func (c copier) dir(handle, dst int) error {
+	out := os.NewFile(uintptr(dst), "target")
+	defer func() { _ = out.Close() }() // directories have nothing to flush
+	src, err := unix.Openat(handle, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	in := os.NewFile(uintptr(src), "source")
+	defer func() { _ = in.Close() }() // read only
 	names, err := in.Readdirnames(-1)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if err := copyEntry(src, dst, name); err != nil {
+		if err := c.entry(src, dst, name); err != nil {
 			return fmt.Errorf("%s: %w", filepath.Base(name), err)
 		}
 	}
@@ -44,55 +53,58 @@ func copyDir(src, dst int) error {
 	if err := unix.Fstat(src, &st); err != nil {
 		return err
 	}
-	if err := unix.Fchown(dst, int(st.Uid), int(st.Gid)); err != nil {
-		return err
-	}
-	return unix.Fchmod(dst, st.Mode&0o7777)
+	return own(dst, &st)
 }
 
-func copyEntry(src, dst int, name string) error {
-	var st unix.Stat_t
-	if err := unix.Fstatat(src, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+// own gives an open file the owner and mode of another.
+func own(h int, st *unix.Stat_t) error {
+	if err := unix.Fchown(h, int(st.Uid), int(st.Gid)); err != nil {
 		return err
 	}
-	const nofollow = unix.O_NOFOLLOW | unix.O_CLOEXEC
+	return unix.Fchmod(h, st.Mode&0o7777)
+}
+
+func (c copier) entry(src, dst int, name string) error {
+	h, err := unix.Openat(src, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer fd.Close(h)
+	var st unix.Stat_t
+	if err := unix.Fstat(h, &st); err != nil {
+		return err
+	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		if err := unix.Mkdirat(dst, name, 0o700); err != nil {
 			return err
 		}
-		s, err := unix.Openat(src, name, unix.O_RDONLY|unix.O_DIRECTORY|nofollow, 0)
+		d, err := unix.Openat(dst, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
-		d, err := unix.Openat(dst, name, unix.O_RDONLY|unix.O_DIRECTORY|nofollow, 0)
-		if err != nil {
-			_ = unix.Close(s) // read only
-			return err
-		}
-		return copyDir(s, d)
+		return c.dir(h, d)
+	case unix.S_IFREG:
+		return c.file(h, dst, name, &st)
 	case unix.S_IFLNK:
 		buf := make([]byte, unix.PathMax)
-		n, err := unix.Readlinkat(src, name, buf)
+		n, err := unix.Readlinkat(h, "", buf)
 		if err != nil {
 			return err
 		}
 		if err := unix.Symlinkat(string(buf[:n]), dst, name); err != nil {
 			return err
 		}
-		return unix.Fchownat(dst, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW)
-	case unix.S_IFREG:
-		return copyFile(src, dst, name, &st)
 	default:
 		if err := unix.Mknodat(dst, name, st.Mode, int(st.Rdev)); err != nil {
 			return err
 		}
-		return unix.Fchownat(dst, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW)
 	}
+	return unix.Fchownat(dst, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW)
 }
 
-func copyFile(src, dst int, name string, st *unix.Stat_t) (err error) {
-	s, err := unix.Openat(src, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+func (c copier) file(handle, dst int, name string, st *unix.Stat_t) (err error) {
+	s, err := mount.ReopenRegular(c.proc, handle)
 	if err != nil {
 		return err
 	}
@@ -104,9 +116,7 @@ func copyFile(src, dst int, name string, st *unix.Stat_t) (err error) {
 	}
 	out := os.NewFile(uintptr(d), name)
 	if _, err = io.Copy(out, in); err == nil {
-		if err = unix.Fchown(d, int(st.Uid), int(st.Gid)); err == nil {
-			err = unix.Fchmod(d, st.Mode&0o7777)
-		}
+		err = own(d, st)
 	}
 	if cerr := out.Close(); err == nil {
 		err = cerr

@@ -248,7 +248,7 @@ func (b *initializer) mountTarget(m plan.Mount) ([]laterReadOnly, error) {
 		return nil, err
 	}
 	if m.Options.CopyUp {
-		if err := copyUp(target, d.FD()); err != nil {
+		if err := copyUp(b.proc, target, d.FD()); err != nil {
 			d.Close()
 			return nil, err
 		}
