@@ -30,7 +30,6 @@ var differs = map[string]string{
 	"--io-maxiops":                     "refused, for Windows only",
 	"--runtime":                        "`gantry-runtime`, also called `runc`, is the only one",
 	"--volume-driver":                  "`local` is the only one",
-	"--storage-opt":                    "refused: there are no quotas",
 	"--isolation":                      "`default` is the only one",
 	"container create --network":       "the network must exist at create, not only at start",
 	"container run --network":          "the network must exist",

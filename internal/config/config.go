@@ -88,8 +88,9 @@ type Config struct {
 	HTTPSProxy             string
 	NoProxy                string
 
-	StorageDriver      string // "": the best that works
-	LogDriver          string // of containers that name none
+	StorageDriver      string   // "": the best that works
+	StorageOpts        []string // "DRIVER.OPTION=VALUE"
+	LogDriver          string   // of containers that name none
 	LogOpts            map[string]string
 	DefaultUlimits     map[string]*units.Ulimit
 	DefaultShmSize     int64         // bytes

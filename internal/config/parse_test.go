@@ -222,7 +222,7 @@ func TestUnsupported(t *testing.T) {
 	noEnvironment(t)
 	for _, args := range []string{
 		"--selinux-enabled", "--ipv6", "--iptables=false", "--firewall-backend iptables", "--metrics-addr :9323",
-		"--authorization-plugin x", "--default-runtime crun", "--rootless", "--cpu-rt-period 1", "--host-gateway-ip 1.2.3.4", "--storage-opt a=b",
+		"--authorization-plugin x", "--default-runtime crun", "--rootless", "--cpu-rt-period 1", "--host-gateway-ip 1.2.3.4",
 		"--network-diagnostic-port 1", "--cri-containerd", "--bridge-accept-fwmark 1",
 	} {
 		_, err := Parse(append([]string{"--config-file="}, strings.Fields(args)...))
@@ -230,7 +230,7 @@ func TestUnsupported(t *testing.T) {
 			t.Errorf("%s: got %v", args, err)
 		}
 	}
-	for _, content := range []string{`{"iptables": false}`, `{"storage-opts": ["a=b"]}`, `{"authorization-plugins": ["x"]}`} {
+	for _, content := range []string{`{"iptables": false}`, `{"authorization-plugins": ["x"]}`} {
 		if _, err := Parse(file(t, content)); !errs.Is(err, errs.Unsupported) {
 			t.Errorf("%s: got %v", content, err)
 		}

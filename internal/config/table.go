@@ -74,7 +74,7 @@ var options = []option{
 	{flag: "https-proxy", usage: "HTTPS proxy URL to use for outgoing traffic", value: func(c *Config) value { return text(&c.HTTPSProxy) }},
 	{flag: "no-proxy", usage: "Comma-separated list of hosts or IP addresses for which the proxy is skipped", value: func(c *Config) value { return text(&c.NoProxy) }},
 	{flag: "storage-driver", short: "s", usage: "Storage driver to use", value: func(c *Config) value { return text(&c.StorageDriver) }},
-	{flag: "storage-opt", key: "storage-opts", usage: "Storage driver options", value: unused("list"), fate: refused("the storage drivers have no options")},
+	{flag: "storage-opt", key: "storage-opts", usage: "Storage driver options", value: func(c *Config) value { return texts(&c.StorageOpts, nil) }},
 	{key: "allow-nondistributable-artifacts", value: unused("list"), fate: ignored("all layers are pushed, as in current Docker")},
 	{key: "deprecated-key-path", value: unused("string"), fate: ignored("Docker has dropped it, too")},
 

@@ -135,7 +135,7 @@ func (s *Service) make(ctx context.Context, c *ctr, name string, img engine.Imag
 		return err
 	}
 	undo.Push(func(context.Context) error { return s.store.remove(c.rec.ID) })
-	if err := s.Images.PrepareRootfs(ctx, c.rec.ID, img); err != nil {
+	if err := s.Images.PrepareRootfs(ctx, c.rec.ID, img, c.rec.Host.StorageOpt); err != nil {
 		return err
 	}
 	undo.Push(func(ctx context.Context) error { return s.Images.RemoveRootfs(ctx, c.rec.ID) })

@@ -76,6 +76,8 @@ func (f *fakeRootfs) RootfsMounts(context.Context, string) ([]engine.RootfsMount
 	return []engine.RootfsMount{{Type: "bind", Source: "/"}}, nil
 }
 
+func (f *fakeRootfs) RootfsLimited(context.Context, string) (bool, error) { return false, nil }
+
 func (f *fakeRootfs) RemoveRootfs(_ context.Context, key string) error {
 	if f.removing != nil {
 		f.removing(key)

@@ -48,7 +48,7 @@ func (s *Service) makeImageMounts(ctx context.Context, r *record, images map[str
 		if m.Type != mount.TypeImage {
 			continue
 		}
-		if err := s.Images.PrepareRootfs(ctx, imageMountKey(r.ID, i), images[m.ImageID]); err != nil {
+		if err := s.Images.PrepareRootfs(ctx, imageMountKey(r.ID, i), images[m.ImageID], r.Host.StorageOpt); err != nil {
 			return fmt.Errorf("mount image %s: %w", m.Name, err)
 		}
 	}

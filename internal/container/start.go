@@ -15,6 +15,7 @@ import (
 	"github.com/gantry-run/gantry/internal/cleanup"
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/seccompprofile"
 	"github.com/gantry-run/gantry/internal/supervisor/wire"
 )
 
@@ -263,6 +264,13 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 	}
 	if sp.Linux.Seccomp, err = s.seccomp(sec.seccomp, r.Host.Privileged, sp); err != nil {
 		return req, err
+	}
+	limited, err := s.Images.RootfsLimited(ctx, r.ID)
+	if err != nil {
+		return req, err
+	}
+	if limited {
+		sp.Linux.Seccomp = seccompprofile.KeepProjects(sp.Linux.Seccomp)
 	}
 	if req.Spec, err = json.Marshal(sp); err != nil {
 		return req, fmt.Errorf("encode spec of container %s: %w", r.ID, err)

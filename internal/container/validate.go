@@ -156,9 +156,6 @@ func validateModes(_ *container.Config, h *container.HostConfig) error {
 	if h.Runtime != DefaultRuntime && h.Runtime != "runc" {
 		return errs.New(errs.InvalidArgument, "unknown or invalid runtime name: %s", h.Runtime)
 	}
-	if len(h.StorageOpt) > 0 {
-		return errs.New(errs.InvalidArgument, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
-	}
 	return nil
 }
 

@@ -43,11 +43,10 @@ func TestValidateRefuses(t *testing.T) {
 		"conflicting options: port exposing and the container type network mode": func(c *container.Config, h *container.HostConfig) {
 			c.ExposedPorts, h.NetworkMode = network.PortSet{{}: {}}, "container:x"
 		},
-		"invalid network mode: invalid container format container:<name|id>":              func(_ *container.Config, h *container.HostConfig) { h.NetworkMode = "container:" },
-		"--storage-opt is supported only for overlay over xfs with 'pquota' mount option": func(_ *container.Config, h *container.HostConfig) { h.StorageOpt = map[string]string{"size": "1g"} },
-		"conflicting options: hostname and the UTS mode":                                  func(c *container.Config, h *container.HostConfig) { c.Hostname, h.UTSMode = "a", "host" },
-		"invalid option: QoS maximum IOPs configuration is not supported on linux":        func(_ *container.Config, h *container.HostConfig) { h.IOMaximumIOps = 1 },
-		"cpu real-time runtime cannot be higher than cpu real-time period":                func(_ *container.Config, h *container.HostConfig) { h.CPURealtimePeriod, h.CPURealtimeRuntime = 1, 2 },
+		"invalid network mode: invalid container format container:<name|id>":       func(_ *container.Config, h *container.HostConfig) { h.NetworkMode = "container:" },
+		"conflicting options: hostname and the UTS mode":                           func(c *container.Config, h *container.HostConfig) { c.Hostname, h.UTSMode = "a", "host" },
+		"invalid option: QoS maximum IOPs configuration is not supported on linux": func(_ *container.Config, h *container.HostConfig) { h.IOMaximumIOps = 1 },
+		"cpu real-time runtime cannot be higher than cpu real-time period":         func(_ *container.Config, h *container.HostConfig) { h.CPURealtimePeriod, h.CPURealtimeRuntime = 1, 2 },
 		"conflicting options: host type networking can't be used with links. This would result in undefined behavior": func(_ *container.Config, h *container.HostConfig) {
 			h.NetworkMode, h.Links = "host", []string{"a"}
 		},

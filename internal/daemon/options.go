@@ -22,7 +22,7 @@ import (
 func (d *Daemon) imageOptions() image.Options {
 	c := d.cfg
 	return image.Options{
-		Root: filepath.Join(c.DataRoot, "image"), Driver: c.StorageDriver, Events: d.events, Log: d.log,
+		Root: filepath.Join(c.DataRoot, "image"), Driver: c.StorageDriver, StorageOpts: c.StorageOpts, Events: d.events, Log: d.log,
 		InUse: func(id string) []image.User {
 			var users []image.User
 			if d.containers == nil {

@@ -93,7 +93,12 @@ type Rootfs interface {
 	// Resolve finds a local image by name, ID or ID prefix.
 	Resolve(ctx context.Context, ref string, platform *ocispec.Platform) (Image, error)
 	// PrepareRootfs makes a writable snapshot named key on top of the image's layers.
-	PrepareRootfs(ctx context.Context, key string, img Image) error
+	// opts are the storage options of a container ("size"), wrong ones are
+	// errs.InvalidArgument.
+	PrepareRootfs(ctx context.Context, key string, img Image, opts map[string]string) error
+	// RootfsLimited tells whether what is written to the snapshot is bounded by the
+	// quota of a project.
+	RootfsLimited(ctx context.Context, key string) (bool, error)
 	// RootfsMounts gives the mounts of an existing snapshot.
 	RootfsMounts(ctx context.Context, key string) ([]RootfsMount, error)
 	// RemoveRootfs removes the snapshot; a missing one is no error.

@@ -41,7 +41,7 @@ func BenchmarkPrepareRemove(b *testing.B) {
 	for b.Loop() {
 		i++
 		key := fmt.Sprint("k", i)
-		if err := s.PrepareRootfs(context.Background(), key, img); err != nil {
+		if err := s.PrepareRootfs(context.Background(), key, img, nil); err != nil {
 			b.Fatal(err)
 		}
 		if _, err := s.RootfsMounts(context.Background(), key); err != nil {
@@ -60,7 +60,7 @@ func BenchmarkOpen(b *testing.B) {
 		b.Fatal(err)
 	}
 	for i := range 100 {
-		if err := s.PrepareRootfs(context.Background(), fmt.Sprint("k", i), img); err != nil {
+		if err := s.PrepareRootfs(context.Background(), fmt.Sprint("k", i), img, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -199,7 +199,7 @@ func prepare(t testing.TB, s *Service, key, ref string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.PrepareRootfs(t.Context(), key, img); err != nil {
+	if err := s.PrepareRootfs(t.Context(), key, img, nil); err != nil {
 		t.Fatal(err)
 	}
 	return mountRootfs(t, s, key)

@@ -46,6 +46,8 @@ type rootfsStore struct {
 	done  chan struct{} // closed by close
 	count atomic.Uint64 // makes names in trash unique
 
+	limits limits
+
 	leasing sync.Mutex // held while the lease changes; taken before mu
 
 	mu      sync.Mutex // never held across a system call
@@ -81,7 +83,7 @@ const (
 
 // openRootfs reads which writable layers exist and makes the lease hold what
 // they stand on.
-func openRootfs(ctx context.Context, root string, st *store, log *slog.Logger) (*rootfsStore, error) {
+func openRootfs(ctx context.Context, root string, st *store, storageOpts []string, log *slog.Logger) (_ *rootfsStore, err error) {
 	r := &rootfsStore{
 		root: root, store: st, log: log, kick: make(chan struct{}, 1), done: make(chan struct{}),
 		entries: map[string]*writable{}, bases: map[base]*holding{},
@@ -89,7 +91,14 @@ func openRootfs(ctx context.Context, root string, st *store, log *slog.Logger) (
 	if err := os.MkdirAll(filepath.Join(root, trashDir), 0o700); err != nil {
 		return nil, fmt.Errorf("create rootfs store: %w", err)
 	}
-	var err error
+	if r.limits, err = openLimits(root, st.Driver, storageOpts); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.limits.close())
+		}
+	}()
 	r.lease, err = st.Leases.Create(ctx, leases.WithID(rootfsLease))
 	if errdefs.IsAlreadyExists(err) {
 		r.lease, err = leases.Lease{ID: rootfsLease}, nil
@@ -340,8 +349,9 @@ func validKey(key string) error {
 	return nil
 }
 
-// prepare makes the directory of a writable layer appear in one step.
-func (r *rootfsStore) prepare(key string, b base, lower []string) error {
+// prepare makes the directory of a writable layer appear in one step. size is what
+// it may take, 0 for all there is.
+func (r *rootfsStore) prepare(key string, b base, lower []string, size uint64) error {
 	data, err := json.Marshal(b)
 	if err != nil {
 		return err
@@ -351,11 +361,14 @@ func (r *rootfsStore) prepare(key string, b base, lower []string) error {
 		return fmt.Errorf("create rootfs %s: %w", key, err)
 	}
 	err = r.fill(tmp, string(data), lower)
+	if err == nil && size > 0 {
+		err = r.limits.set(tmp, size)
+	}
 	if err == nil {
 		err = os.Rename(tmp, filepath.Join(r.root, key))
 	}
 	if err != nil {
-		if rerr := os.RemoveAll(tmp); rerr != nil {
+		if rerr := r.limits.remove(tmp, true); rerr != nil {
 			err = errors.Join(err, rerr)
 		}
 		if errors.Is(err, fs.ErrExist) {
@@ -434,7 +447,7 @@ func (r *rootfsStore) removeNew() {
 	}
 	for _, d := range names {
 		if strings.HasPrefix(d.Name(), newPrefix) {
-			_ = os.RemoveAll(filepath.Join(r.root, d.Name())) // only garbage; tried again at the next start
+			_ = r.limits.remove(filepath.Join(r.root, d.Name()), true) // only garbage; tried again at the next start
 		}
 	}
 }
@@ -459,7 +472,9 @@ func (r *rootfsStore) sweep() {
 				return
 			default:
 			}
-			_ = os.RemoveAll(filepath.Join(trash, d.Name())) // what stays is tried again at the next start
+			if err := r.limits.remove(filepath.Join(trash, d.Name()), false); err != nil { // tried again at the next start
+				r.log.Warn("remove root file system", "err", err)
+			}
 		}
 	}
 }

@@ -39,8 +39,12 @@ func (s *Service) Resolve(_ context.Context, ref string, platform *ocispec.Platf
 
 // PrepareRootfs makes a writable layer. An image that is not unpacked yet is
 // unpacked first. An existing key is errs.Conflict.
-func (s *Service) PrepareRootfs(ctx context.Context, key string, img engine.Image) error {
+func (s *Service) PrepareRootfs(ctx context.Context, key string, img engine.Image, opts map[string]string) error {
 	if err := validKey(key); err != nil {
+		return err
+	}
+	size, err := s.rootfs.limits.size(opts)
+	if err != nil {
 		return err
 	}
 	b := base{Chain: digest.Digest(img.ChainID)}
@@ -57,7 +61,7 @@ func (s *Service) PrepareRootfs(ctx context.Context, key string, img engine.Imag
 	if err != nil {
 		return fmt.Errorf("prepare rootfs %s: %w", key, err)
 	}
-	if err := s.rootfs.prepare(key, b, lower); err != nil {
+	if err := s.rootfs.prepare(key, b, lower, size); err != nil {
 		s.rootfs.release(b)
 		return err
 	}
@@ -65,6 +69,15 @@ func (s *Service) PrepareRootfs(ctx context.Context, key string, img engine.Imag
 	s.rootfs.entries[key] = &writable{base: b, lower: lower}
 	s.rootfs.mu.Unlock()
 	return nil
+}
+
+// RootfsLimited implements engine.Rootfs.
+func (s *Service) RootfsLimited(_ context.Context, key string) (bool, error) {
+	if err := validKey(key); err != nil {
+		return false, err
+	}
+	_, ok := s.rootfs.limits.project(filepath.Join(s.rootfs.root, key))
+	return ok, nil
 }
 
 // RootfsMounts gives the mounts of a writable layer.

@@ -35,11 +35,11 @@ func TestRootfsLifecycle(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.PrepareRootfs(t.Context(), "c1", resolved); !errs.Is(err, errs.Conflict) {
+			if err := s.PrepareRootfs(t.Context(), "c1", resolved, nil); !errs.Is(err, errs.Conflict) {
 				t.Errorf("second of the same name: %v", err)
 			}
 			for _, bad := range []string{"", ".x", "a/b", "../x"} {
-				if err := s.PrepareRootfs(t.Context(), bad, resolved); !errs.Is(err, errs.InvalidArgument) {
+				if err := s.PrepareRootfs(t.Context(), bad, resolved, nil); !errs.Is(err, errs.InvalidArgument) {
 					t.Errorf("key %q: %v", bad, err)
 				}
 			}
@@ -96,7 +96,7 @@ func TestDamagedRootfs(t *testing.T) {
 		"old file": func(at string) error { return os.WriteFile(at, fmt.Appendf(nil, `{"chain":%q}`, img.ChainID), 0o600) },
 	}
 	for key, fn := range damage {
-		if err := s.PrepareRootfs(t.Context(), key, img); err != nil {
+		if err := s.PrepareRootfs(t.Context(), key, img, nil); err != nil {
 			t.Fatal(err)
 		}
 		base := filepath.Join(root, "rootfs", key, "base")
@@ -297,7 +297,7 @@ func TestRootfsAgainstCollections(t *testing.T) {
 					continue
 				}
 				if err == nil {
-					err = s.PrepareRootfs(t.Context(), key, resolved)
+					err = s.PrepareRootfs(t.Context(), key, resolved, nil)
 				}
 				if errs.Is(err, errs.NotFound) {
 					continue // removed in between
@@ -415,7 +415,7 @@ func crashVictim(job string) error {
 		}
 		for i := 0; ; i++ {
 			key := fmt.Sprint("k", i)
-			if err := s.PrepareRootfs(ctx, key, img); err != nil {
+			if err := s.PrepareRootfs(ctx, key, img, nil); err != nil {
 				return err
 			}
 			if err := s.RemoveRootfs(ctx, key); err != nil {

@@ -30,7 +30,10 @@ type User struct {
 type Options struct {
 	Root   string // durable directory, the Service's own
 	Driver string // snapshotter; "": overlay, copies where that cannot work
-	Events engine.Publisher
+	// StorageOpts are the driver's, as Docker's: "overlay2.size=SIZE" limits what a
+	// container may write that is created without a limit of its own.
+	StorageOpts []string
+	Events      engine.Publisher
 	// InUse lists the containers made from an image; nil: there are none. It is
 	// called without locks held.
 	InUse    func(imageID string) []User
@@ -93,12 +96,15 @@ func New(ctx context.Context, o Options) (*Service, error) {
 		unpacks:   semaphore.NewWeighted(int64(max(2, runtime.GOMAXPROCS(0)))),
 	}
 	s.ctx, s.cancel = context.WithCancel(scoped(context.Background()))
-	s.rootfs, err = openRootfs(s.ctx, filepath.Join(o.Root, "rootfs"), st, o.Log)
+	s.rootfs, err = openRootfs(s.ctx, filepath.Join(o.Root, "rootfs"), st, o.StorageOpts, o.Log)
 	if err == nil {
 		err = s.refresh(s.ctx)
 	}
 	if err != nil {
 		s.cancel()
+		if s.rootfs != nil {
+			err = errors.Join(err, s.rootfs.limits.close())
+		}
 		return nil, errors.Join(fmt.Errorf("open image store: %w", err), st.close())
 	}
 	s.tasks.Go(s.rootfs.sweep)
@@ -112,7 +118,7 @@ func (s *Service) Close() error {
 	s.cancel()
 	s.rootfs.close()
 	s.tasks.Wait()
-	return s.close()
+	return errors.Join(s.rootfs.limits.close(), s.close())
 }
 
 // Stores gives the stores to parts of the daemon that make images themselves;

@@ -27,6 +27,8 @@ var answers = []struct {
 	{"create --cpus 1 --cpu-period 1000 busybox", 1, "Conflicting options: Nano CPUs and CPU Period cannot both be set"},
 	{"create --cpus 1 --cpu-quota 1000 busybox", 1, "Conflicting options: Nano CPUs and CPU Quota cannot both be set"},
 	{"create --cpuset-cpus abc busybox", 1, "Invalid value abc for cpuset cpus: invalid format: abc"},
+	{"create --storage-opt size=1g busybox", 1, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"},
+	{"create --storage-opt foo=1 busybox", 1, "Unknown option foo"},
 	{"create --isolation foo busybox", 1, "invalid isolation (foo): linux only supports 'default'"},
 	{"create --security-opt foo=bar busybox", 1, `invalid --security-opt 2: "foo=bar"`},
 	{"create --restart foo busybox", 1, "invalid restart policy: unknown policy 'foo'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"},

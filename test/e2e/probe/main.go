@@ -24,13 +24,14 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(errors.New("usage: probe serve|get|udp|bytes|sum|fds|try|signals|tick [argument]"))
+		fail(errors.New("usage: probe serve|get|udp|bytes|sum|fds|try|signals|tick|project [argument]"))
 	}
 	arg := ""
 	if len(os.Args) > 2 {
@@ -54,6 +55,8 @@ func main() {
 		try()
 	case "signals":
 		signals()
+	case "project":
+		err = leaveProject(arg)
 	case "tick":
 		for n := range time.Tick(20 * time.Millisecond) {
 			fmt.Println(n.UnixNano())
@@ -224,4 +227,21 @@ func signals() {
 			return
 		}
 	}
+}
+
+// leaveProject takes a file out of the project whose quota bounds it.
+func leaveProject(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	attributes := make([]byte, 28)                              // struct fsxattr of linux/fs.h
+	for _, command := range []uintptr{0x801c581f, 0x401c5820} { // FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR
+		if _, _, no := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), command, uintptr(unsafe.Pointer(&attributes[0]))); no != 0 {
+			return no
+		}
+		copy(attributes[12:16], make([]byte, 4)) // fsx_projid
+	}
+	return nil
 }
