@@ -20,10 +20,17 @@ import (
 
 // Line is one line of a log, without its newline, or a part of a long one.
 type Line struct {
-	Text    []byte
-	Stderr  bool
-	Time    time.Time
-	Partial bool
+	Text   []byte
+	Stderr bool
+	Time   time.Time
+	Part   *Part // nil: a whole line
+}
+
+// Part tells which part of a line it is, for those who put it together.
+type Part struct {
+	ID      string // of all parts of the line
+	Ordinal int    // from 1
+	Last    bool
 }
 
 // Sink sends lines to a server. It is used by one goroutine; it connects when

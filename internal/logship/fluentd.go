@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -96,8 +97,9 @@ func (f *fluentd) message(l *Line) (data []byte, chunk string) {
 		record["source"] = "stderr"
 	}
 	record["log"] = string(l.Text)
-	if l.Partial {
-		record["partial_message"] = "true"
+	if p := l.Part; p != nil {
+		record["partial_message"], record["partial_id"] = "true", p.ID
+		record["partial_ordinal"], record["partial_last"] = strconv.Itoa(p.Ordinal), strconv.FormatBool(p.Last)
 	}
 	size := byte(3)
 	if f.ack {

@@ -70,8 +70,13 @@ func (j *journald) Send(ctx context.Context, lines []Line) (int, error) {
 		b := appendField(nil, "MESSAGE", l.Text)
 		b = appendField(b, "PRIORITY", []byte(strconv.Itoa(severity(l))))
 		b = appendField(b, "SYSLOG_TIMESTAMP", []byte(l.Time.Format("2006-01-02T15:04:05.999999999Z07:00")))
-		if l.Partial {
-			b = appendField(b, "CONTAINER_PARTIAL_MESSAGE", []byte("true"))
+		if p := l.Part; p != nil {
+			b = appendField(b, "CONTAINER_PARTIAL_ID", []byte(p.ID))
+			b = appendField(b, "CONTAINER_PARTIAL_ORDINAL", []byte(strconv.Itoa(p.Ordinal)))
+			b = appendField(b, "CONTAINER_PARTIAL_LAST", []byte(strconv.FormatBool(p.Last)))
+			if !p.Last {
+				b = appendField(b, "CONTAINER_PARTIAL_MESSAGE", []byte("true"))
+			}
 		}
 		if err := j.write(ctx, append(b, j.fields...)); err != nil {
 			return i, err

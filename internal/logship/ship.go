@@ -3,6 +3,8 @@ package logship
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -103,12 +105,14 @@ func (s *shipping) save() error {
 func (s *shipping) read(ctx context.Context, to chan<- Line) error {
 	from, skip := s.at.Time, s.at.At
 	o := logstream.Options{Since: from, Tail: -1, Follow: s.Done != nil, Done: s.Done}
+	long := map[string]*Part{} // lines that are not at their end, by stream
 	return logstream.Read(ctx, s.Path, o, func(e *logstream.Entry) error {
+		part := nextPart(long, e)
 		if skip > 0 && e.Time.Equal(from) {
 			skip--
 			return nil
 		}
-		l := Line{Text: bytes.Clone(bytes.TrimSuffix(e.Line, []byte("\n"))), Stderr: e.Stream == "stderr", Time: e.Time, Partial: e.Partial}
+		l := Line{Text: bytes.Clone(bytes.TrimSuffix(e.Line, []byte("\n"))), Stderr: e.Stream == "stderr", Time: e.Time, Part: part}
 		select {
 		case to <- l:
 			return nil
@@ -116,6 +120,27 @@ func (s *shipping) read(ctx context.Context, to chan<- Line) error {
 			return ctx.Err()
 		}
 	})
+}
+
+// nextPart tells which part of a line an entry is; nil if it is a whole one.
+func nextPart(long map[string]*Part, e *logstream.Entry) *Part {
+	before := long[e.Stream]
+	if before == nil && !e.Partial {
+		return nil
+	}
+	p := Part{Ordinal: 1, Last: !e.Partial}
+	if before != nil {
+		p.ID, p.Ordinal = before.ID, before.Ordinal+1
+	} else {
+		id := make([]byte, 32)
+		_, _ = rand.Read(id) // it never fails
+		p.ID = hex.EncodeToString(id)
+	}
+	delete(long, e.Stream)
+	if e.Partial {
+		long[e.Stream] = &p
+	}
+	return &p
 }
 
 // send sends what comes, as much at a time as is there.

@@ -215,7 +215,7 @@ func TestShipFollows(t *testing.T) {
 
 var lines = []Line{
 	{Text: []byte("hello"), Time: time.Date(2026, 2, 3, 4, 5, 6, 789_000_000, time.UTC)},
-	{Text: []byte("two\nlines"), Stderr: true, Time: time.Date(2026, 2, 3, 4, 5, 7, 0, time.UTC), Partial: true},
+	{Text: []byte("two\nlines"), Stderr: true, Time: time.Date(2026, 2, 3, 4, 5, 7, 0, time.UTC), Part: &Part{ID: "id", Ordinal: 1}},
 }
 
 func source(options map[string]string) Source {
@@ -398,7 +398,7 @@ func TestFluentd(t *testing.T) {
 		return "\xaccontainer_id\xd9\x40" + id + "\xaecontainer_name\xa4/box" + "\xa5label\xa5value" + "\xa3log" + log + more + "\xa6source\xa6" + source
 	}
 	want := "\x93\xa5t.box\xd3\x00\x00\x00\x00\x69\x81\x73\xf2" + "\x85" + record("stdout", "\xa5hello", "") +
-		"\x93\xa5t.box\xd3\x00\x00\x00\x00\x69\x81\x73\xf3" + "\x86" + record("stderr", "\xa9two\nlines", "\xafpartial_message\xa4true")
+		"\x93\xa5t.box\xd3\x00\x00\x00\x00\x69\x81\x73\xf3" + "\x89" + record("stderr", "\xa9two\nlines", "\xaapartial_id\xa2id\xacpartial_last\xa5false\xafpartial_message\xa4true\xafpartial_ordinal\xa11")
 	if got != want {
 		t.Errorf("%q\nwant %q", got, want)
 	}

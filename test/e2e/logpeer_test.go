@@ -170,7 +170,7 @@ func TestLogDriverFluentd(t *testing.T) {
 			id := cl.ok("inspect", "-f", "{{.Id}}", box)
 			tag := strings.NewReplacer("FULL", id, "ID", short(id), "NAME", box).Replace(c.tag)
 			var text strings.Builder
-			fractions := false
+			fractions, parts, ids := false, 0, map[string]bool{}
 			for _, e := range got {
 				if e.Tag != tag || e.Precise != c.precise || e.Record["container_id"] != id || e.Record["container_name"] != "/"+box {
 					t.Errorf("event %.200v, want tag %s", e, tag)
@@ -186,12 +186,23 @@ func TestLogDriverFluentd(t *testing.T) {
 					t.Errorf("source %s of %.100q", source, e.Record["log"])
 				}
 				text.WriteString(e.Record["log"])
-				if e.Record["partial_message"] != "true" {
+				part := e.Record["partial_message"] == "true"
+				if part {
+					parts++
+					ids[e.Record["partial_id"]] = true
+					if e.Record["partial_ordinal"] != strconv.Itoa(parts) {
+						t.Errorf("part %s of the line is number %d", e.Record["partial_ordinal"], parts)
+					}
+				}
+				if !part || e.Record["partial_last"] == "true" {
 					text.WriteByte('\n')
 				}
 			}
 			if fractions != c.precise {
 				t.Errorf("fractions of a second: %v", fractions)
+			}
+			if parts < 2 || len(ids) != 1 {
+				t.Errorf("%d parts of one line have ids %v", parts, ids)
 			}
 			equal(t, "log", text.String(), "ä first\nsecond\n"+long+"\nend\n")
 		})
