@@ -4,11 +4,12 @@
 package criu
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -228,26 +229,41 @@ func (o *Options) explain(err error) error {
 	if dir == 0 {
 		dir = o.Images
 	}
-	data, rerr := os.ReadFile(filepath.Join("/proc/self/fd", strconv.Itoa(dir), o.LogFile))
-	if rerr != nil {
-		return err
-	}
-	if lines := logErrors(string(data)); len(lines) > 0 {
+	if lines := logErrors(dir, o.LogFile); len(lines) > 0 {
 		return fmt.Errorf("%w: %s (%s)", err, strings.Join(lines, "; "), o.LogFile)
 	}
 	return err
 }
 
-// logErrors finds the first errors that say something in criu's log.
-func logErrors(log string) (lines []string) {
+// maxLog bounds how much of criu's log is searched.
+const maxLog = 64 << 20
+
+// logErrors finds the first errors that say something in criu's log. A link in the
+// log's place is not followed: what it leads to is not ours to tell.
+func logErrors(dir int, name string) (lines []string) {
+	h, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	log := os.NewFile(uintptr(h), name)
+	defer log.Close() //nolint:errcheck // read only
+	if info, err := log.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
 	const most = 3
-	for line := range strings.Lines(log) {
-		_, text, ok := strings.Cut(line, "Error (")
-		if _, said, cut := strings.Cut(text, "): "); cut {
-			text = said // without the place in criu's source
+	r := bufio.NewReader(io.LimitReader(log, maxLog))
+	for len(lines) < most {
+		line, err := r.ReadSlice('\n')
+		if _, text, ok := strings.Cut(string(line), "Error ("); ok {
+			if _, said, cut := strings.Cut(text, "): "); cut {
+				text = said // without the place in criu's source
+			}
+			if !strings.HasPrefix(text, "exited, status=") {
+				lines = append(lines, strings.TrimSpace(text))
+			}
 		}
-		if ok && len(lines) < most && !strings.HasPrefix(text, "exited, status=") {
-			lines = append(lines, strings.TrimSpace(text))
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			break
 		}
 	}
 	return lines

@@ -111,4 +111,14 @@ func TestFailures(t *testing.T) {
 	if err = (&Process{Program: "/bin/true", Cgroup: -1}).Run(Dump, o, never); err == nil || err.Error() != "criu died: vdso: Unexpected (dump.log)" {
 		t.Errorf("one with a log: %v", err)
 	}
+	// What a link in its place leads to is not told (CVE-2026-53489).
+	if err := os.Rename(filepath.Join(dir, "dump.log"), filepath.Join(dir, "secret")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("secret", filepath.Join(dir, "dump.log")); err != nil {
+		t.Fatal(err)
+	}
+	if err = (&Process{Program: "/bin/true", Cgroup: -1}).Run(Dump, o, never); err == nil || err.Error() != "criu died" {
+		t.Errorf("one with a link for a log: %v", err)
+	}
 }
