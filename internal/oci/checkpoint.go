@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
-	"path/filepath"
+	"slices"
 	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -18,7 +20,6 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/criu"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/mount"
-	"github.com/gantry-run/gantry/internal/oci/plan"
 )
 
 // CheckpointOptions say how a container is written to files, or read from there.
@@ -26,6 +27,7 @@ import (
 type CheckpointOptions struct {
 	Criu   string       // the program; "" is criu in PATH
 	Images string       // directory for the images
+	Ours   bool         // Images is no link, belongs to this user, and nobody else may write there
 	Work   string       // directory for the log; "": Images
 	CRIU   criu.Options // what else criu is told; directories and resources are filled in
 
@@ -55,30 +57,61 @@ func (o *CheckpointOptions) open(log string, create bool) (close func(), err err
 	o.CRIU.EmptyNamespaces |= unix.CLONE_NEWNET
 	// Settings of the administrator's for all runtimes; the name is runc's.
 	o.CRIU.ConfigFile = "/etc/criu/runc.conf"
-	if o.CRIU.Images, err = openDir(o.Images, create); err != nil {
+	if o.CRIU.Images, err = o.openImages(create); err != nil {
 		return func() {}, fmt.Errorf("open directory of the checkpoint: %w", err)
 	}
+	logDir := o.CRIU.Images
 	if o.Work != "" {
-		if o.CRIU.Work, err = openDir(o.Work, true); err != nil {
+		if o.CRIU.Work, err = openDir(o.Work, true, 0); err != nil {
 			fd.Close(o.CRIU.Images)
 			return func() {}, fmt.Errorf("open work directory of the checkpoint: %w", err)
 		}
+		logDir = o.CRIU.Work
 	}
-	return func() {
+	close = func() {
 		fd.Close(o.CRIU.Images)
 		if o.Work != "" {
 			fd.Close(o.CRIU.Work)
 		}
-	}, nil
+	}
+	// criu overwrites its log, and would write to where a link leads.
+	if err := unix.Unlinkat(logDir, log, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		close()
+		return func() {}, fmt.Errorf("remove earlier log of criu: %w", &os.PathError{Op: "unlink", Path: log, Err: err})
+	}
+	return close, nil
 }
 
-func openDir(dir string, create bool) (int, error) {
+// openImages opens the images' directory. If it must be ours, it must not be a link,
+// and nobody else may have written there: whoever does says what is restored.
+func (o *CheckpointOptions) openImages(create bool) (int, error) {
+	if !o.Ours {
+		return openDir(o.Images, create, 0)
+	}
+	h, err := openDir(o.Images, create, unix.O_NOFOLLOW)
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(h, &st); err != nil {
+		fd.Close(h)
+		return -1, &os.PathError{Op: "stat", Path: o.Images, Err: err}
+	}
+	if int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
+		fd.Close(h)
+		return -1, errs.New(errs.Permission, "%s must belong to user %d and be writable for nobody else (it belongs to user %d and has mode %#o)",
+			o.Images, os.Geteuid(), st.Uid, st.Mode&0o7777)
+	}
+	return h, nil
+}
+
+func openDir(dir string, create bool, flags int) (int, error) {
 	if create {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return -1, err
 		}
 	}
-	h, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	h, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|flags, 0)
 	if err != nil {
 		return -1, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
@@ -87,19 +120,15 @@ func openDir(dir string, create bool) (int, error) {
 
 // Checkpoint writes a running container to files. Unless it is left running, its
 // processes have ended then, and Delete removes what is left.
-func (c *Container) Checkpoint(_ context.Context, o CheckpointOptions) error {
+func (c *Container) Checkpoint(ctx context.Context, o CheckpointOptions) error {
 	if err := c.requireStatus("checkpoint", specs.StateRunning); err != nil {
 		return err
 	}
-	if err := c.restorable(); err != nil {
-		return err
-	}
-	spec, err := LoadSpec(c.state.Bundle)
+	dump, err := c.dumpPlan()
 	if err != nil {
 		return err
 	}
-	p, namespaces, err := plan.Build(c.id, spec, c.state.Rootfs)
-	if err != nil {
+	if err := c.restorable(dump); err != nil {
 		return err
 	}
 	done, err := o.open("dump.log", true)
@@ -109,16 +138,16 @@ func (c *Container) Checkpoint(_ context.Context, o CheckpointOptions) error {
 	defer done()
 	pid, _ := c.process()
 	o.CRIU.Pid, o.CRIU.Root, o.CRIU.FreezeCgroup = pid, c.state.Rootfs, c.state.Cgroup.Freezer()
-	if o.CRIU.External, err = externalNamespaces(namespaces.Join); err != nil {
+	if o.CRIU.External, err = externalNamespaces(pid, dump.External); err != nil {
 		return err
 	}
 	verb := criu.PreDump
 	if !o.PreDump {
 		verb = criu.Dump
-		if o.CRIU.ExternalMounts, err = dumpedMounts(pid, p.Root); err != nil {
+		if o.CRIU.ExternalMounts, err = dumpedMounts(pid, dump); err != nil {
 			return err
 		}
-		if err := saveDescriptors(pid, o.Images); err != nil {
+		if err := saveDescriptors(pid, o.CRIU.Images); err != nil {
 			return err
 		}
 	}
@@ -132,21 +161,73 @@ func (c *Container) Checkpoint(_ context.Context, o CheckpointOptions) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("checkpoint container %q: %w", c.id, err)
+		return fmt.Errorf("checkpoint container %q: %w", c.id, errors.Join(err, c.thaw(ctx)))
 	}
 	return nil
 }
 
+// thaw lets the container go on if criu has died while it was frozen.
+func (c *Container) thaw(ctx context.Context) error {
+	status, err := c.Status()
+	if err != nil || status != statusPaused {
+		return err
+	}
+	return c.Resume(ctx)
+}
+
+// dumpPlan is what must be known of a container to dump it.
+type dumpPlan struct {
+	Obstacle string   `json:"obstacle,omitempty"` // why it cannot be restored
+	Binds    []string `json:"binds,omitempty"`    // targets of mounts that come from the host
+	Masked   []string `json:"masked,omitempty"`
+	External []string `json:"external,omitempty"` // kinds of namespaces that are others'
+}
+
+func newDumpPlan(job *creation) *dumpPlan {
+	d := &dumpPlan{Masked: job.plan.Root.Masked}
+	for i := range job.plan.Root.Targets {
+		m := &job.plan.Root.Targets[i]
+		if m.Options.Bind {
+			d.Binds = append(d.Binds, m.Target)
+		}
+		if o := &m.Options; o.Subpath != "" || o.Namespace != "" || o.IDMap {
+			d.Obstacle = "criu cannot make the mount " + m.Target + " again, which is a part of a volume, of another container or has mapped ids"
+		}
+	}
+	if job.namespaces.Join["user"] != "" {
+		d.Obstacle = "criu cannot restore a container into the user namespace of others"
+	}
+	for _, kind := range slices.Sorted(maps.Keys(namespaceKeys)) {
+		if _, joined := job.namespaces.Join[kind]; joined || kind == "network" && job.options.Netns != nil {
+			d.External = append(d.External, kind)
+		}
+	}
+	return d
+}
+
+// dumpPlan is in the record. In that of an earlier version's it is not; then the
+// bundle tells.
+func (c *Container) dumpPlan() (*dumpPlan, error) {
+	if c.state.Dump != nil {
+		return c.state.Dump, nil
+	}
+	job, err := newCreation(c.id, CreateOptions{Bundle: c.state.Bundle}, false)
+	if err != nil {
+		return nil, err
+	}
+	return newDumpPlan(job), nil
+}
+
 // restorable refuses what could be written but not be read again.
-func (c *Container) restorable() error {
+func (c *Container) restorable(d *dumpPlan) error {
 	if c.rt.rootless() {
 		return errs.New(errs.Unsupported, "criu needs root: containers of ordinary users cannot be checkpointed")
 	}
 	if c.state.Shared != nil {
 		return errs.New(errs.Unsupported, "a container without a mount namespace of its own cannot be checkpointed: criu would make its mounts in a new one")
 	}
-	if c.state.UserNS {
-		return errs.New(errs.Unsupported, "a container with a user namespace cannot be checkpointed")
+	if d.Obstacle != "" {
+		return errs.New(errs.Unsupported, "%s", d.Obstacle)
 	}
 	return nil
 }
@@ -157,13 +238,12 @@ var namespaceKeys = map[string]struct{ kind, key string }{
 	"network": {"net", "extRootNetNS"}, "pid": {"pid", "extRootPidNS"},
 }
 
-// externalNamespaces names the joined namespaces that the images are to refer to.
-func externalNamespaces(join map[string]string) (all []string, err error) {
-	for name, n := range namespaceKeys {
-		file, ok := join[name]
-		if !ok {
-			continue
-		}
+// externalNamespaces names the namespaces of a process, of these kinds, that the
+// images are to refer to.
+func externalNamespaces(pid int, kinds []string) (all []string, err error) {
+	for _, name := range kinds {
+		n := namespaceKeys[name]
+		file := fmt.Sprintf("/proc/%d/ns/%s", pid, n.kind)
 		var st unix.Stat_t
 		if err := unix.Stat(file, &st); err != nil {
 			return nil, &os.PathError{Op: "stat", Path: file, Err: err}
@@ -175,24 +255,21 @@ func externalNamespaces(join map[string]string) (all []string, err error) {
 
 // dumpedMounts are the mounts that come from the host, under the names by which
 // restoredMounts finds them again.
-func dumpedMounts(pid int, r *plan.Root) (all []criu.Mapping, err error) {
+func dumpedMounts(pid int, d *dumpPlan) (all []criu.Mapping, err error) {
 	h, err := unix.Open(fmt.Sprintf("/proc/%d/root", pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open root of process %d: %w", pid, err)
 	}
 	defer fd.Close(h)
 	root := mount.RootAt(h)
-	for _, m := range r.Targets {
-		if !m.Options.Bind {
-			continue
-		}
-		name, _, err := resolve(root, m.Target)
+	for _, target := range d.Binds {
+		name, _, err := resolve(root, target)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, criu.Mapping{Key: name, Value: name})
 	}
-	for _, masked := range r.Masked {
+	for _, masked := range d.Masked {
 		name, dir, err := resolve(root, masked)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -228,7 +305,7 @@ func resolve(root mount.Root, name string) (string, bool, error) {
 
 // saveDescriptors writes what the standard streams are, so that pipes can be
 // replaced by others.
-func saveDescriptors(pid int, dir string) error {
+func saveDescriptors(pid, images int) error {
 	names := make([]string, 3)
 	for i := range names {
 		name, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, i))
@@ -241,5 +318,47 @@ func saveDescriptors(pid int, dir string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, descriptorsFile), data, 0o600)
+	f, err := openIn(images, descriptorsFile, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
+
+// maxDescriptors bounds descriptorsFile.
+const maxDescriptors = 64 << 10
+
+// loadDescriptors reads what saveDescriptors has written.
+func loadDescriptors(images int) (names []string, err error) {
+	f, err := openIn(images, descriptorsFile, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // read only
+	data, err := io.ReadAll(io.LimitReader(f, maxDescriptors))
+	if err == nil {
+		err = json.Unmarshal(data, &names)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decode %s: %w", descriptorsFile, err)
+	}
+	return names, nil
+}
+
+// openIn opens a plain file of a directory, never what a link there leads to.
+func openIn(dir int, name string, flags int) (*os.File, error) {
+	h, err := unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(h, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = unix.EINVAL
+	}
+	if err != nil {
+		fd.Close(h)
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(h), name), nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -133,10 +134,17 @@ func dumpable(t *testing.T, edit func(*specs.Spec)) (string, *specs.Spec) {
 	return bundle, spec
 }
 
-func TestCheckpointAndRestore(t *testing.T) {
+func TestCheckpointAndRestore(t *testing.T) { checkpointAndRestore(t, false) }
+
+func TestCheckpointUserNamespace(t *testing.T) { checkpointAndRestore(t, true) }
+
+func checkpointAndRestore(t *testing.T, users bool) {
 	needCRIU(t)
 	r := newRuntime(t)
 	bundle, spec := dumpable(t, nil)
+	if users {
+		mapped(t, bundle)(spec)
+	}
 	images := filepath.Join(t.TempDir(), "images")
 	n := startCounter(t, false, func(s IO) (*Container, *Process, error) {
 		return r.Run(t.Context(), "count", CreateOptions{Bundle: bundle, Spec: spec, IO: s})
@@ -176,12 +184,41 @@ func TestCheckpointAndRestore(t *testing.T) {
 		if got := limit(t, n.c, "pids", "pids.max", "pids.max"); got != "20" {
 			t.Errorf("%s: limit of processes %s", id, got)
 		}
+		if users {
+			if err := checkMapping(n.p.Pid, spec.Linux); err != nil {
+				t.Errorf("%s: %v", id, err)
+			}
+		}
+		requireInGroups(t, n)
 		pids, err := n.c.Pids()
 		if err != nil || len(pids) == 0 || !strings.Contains(fmt.Sprint(pids), fmt.Sprint(n.p.Pid)) {
 			t.Errorf("%s: processes %v of its group, %v: %d is not there", id, pids, err, n.p.Pid)
 		}
 		n.end(t)
 		requireNoTrace(t, r, id)
+	}
+}
+
+// requireInGroups requires that a container's init is in its cgroup of each hierarchy.
+func requireInGroups(t *testing.T, n *counter) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", n.p.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := n.c.Cgroup()
+	for controller, dir := range g.V1 {
+		procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		if err != nil || !slices.Contains(strings.Fields(string(procs)), strconv.Itoa(n.p.Pid)) {
+			t.Errorf("%s: init is not in %s but in %s, %v", controller, dir, text, err)
+		}
+	}
+	if g.Unified == "" {
+		return
+	}
+	procs, err := os.ReadFile(filepath.Join(g.Unified, "cgroup.procs"))
+	if err != nil || !slices.Contains(strings.Fields(string(procs)), strconv.Itoa(n.p.Pid)) {
+		t.Errorf("init is not in %s but in %s, %v", g.Unified, text, err)
 	}
 }
 
@@ -282,6 +319,79 @@ func TestCheckpointFails(t *testing.T) {
 	}
 	if _, _, err := r.Restore(t.Context(), "count", CreateOptions{Bundle: bundle, Spec: spec}, CheckpointOptions{Images: images}); !errs.Is(err, errs.Conflict) {
 		t.Errorf("an id in use: %v", err)
+	}
+	if i, j := n.next(t), n.next(t); j != i+1 {
+		t.Errorf("%d after %d", j, i)
+	}
+}
+
+// TestCheckpointOfOthers has directories in which somebody else has been.
+func TestCheckpointOfOthers(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	r := newRuntime(t)
+	bundle, spec := dumpable(t, nil)
+	n := startCounter(t, false, func(s IO) (*Container, *Process, error) {
+		return r.Run(t.Context(), "count", CreateOptions{Bundle: bundle, Spec: spec, IO: s})
+	})
+	defer n.end(t)
+	images, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
+	if err := os.WriteFile(victim, []byte("(00.1) Error (x): secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	plant := func(name string) {
+		if err := os.Symlink(victim, filepath.Join(images, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plant("dump.log")
+	o := CheckpointOptions{Images: images, Criu: "/bin/true"}
+	if err := n.c.Checkpoint(t.Context(), o); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("a link for a log: %v", err)
+	}
+	if _, err := os.Lstat(filepath.Join(images, "dump.log")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the link is still there for criu to write through: %v", err)
+	}
+	if err := os.Remove(filepath.Join(images, "descriptors.json")); err != nil {
+		t.Fatal(err)
+	}
+	plant("descriptors.json")
+	if err := n.c.Checkpoint(t.Context(), o); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("a link for a file: %v", err)
+	}
+	linux := *spec.Linux
+	linux.CgroupsPath += "-copy"
+	copied := *spec
+	copied.Linux = &linux
+	restore := func(o CheckpointOptions) error {
+		_, _, err := r.Restore(t.Context(), "copy", CreateOptions{Bundle: bundle, Spec: &copied}, o)
+		requireNoTrace(t, r, "copy")
+		return err
+	}
+	if err := restore(o); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("restore: a link for a file: %v", err)
+	}
+	if data, err := os.ReadFile(victim); err != nil || !strings.Contains(string(data), "secret") {
+		t.Errorf("the victim holds %q, %v", data, err)
+	}
+	// Not at all where it must be ours.
+	o.Ours = true
+	link := images + "-link"
+	if err := os.Symlink(images, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := restore(CheckpointOptions{Images: link, Ours: true}); !errors.Is(err, unix.ELOOP) && !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("a link for a directory: %v", err)
+	}
+	for what, change := range map[string]func() error{
+		"writable":   func() error { return os.Chmod(images, 0o770) },
+		"somebody's": func() error { return errors.Join(os.Chmod(images, 0o700), os.Chown(images, 1000, 0)) },
+	} {
+		if err := errors.Join(os.Chown(images, 0, 0), change()); err != nil {
+			t.Fatal(err)
+		}
+		if err := restore(o); !errs.Is(err, errs.Permission) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 	if i, j := n.next(t), n.next(t); j != i+1 {
 		t.Errorf("%d after %d", j, i)

@@ -181,6 +181,7 @@ func (r *Runtime) newContainer(id string, job *creation) (*Container, error) {
 		UserNS: job.plan.UserNS, TimeNS: job.namespaces.Time || job.namespaces.Join["time"] != "",
 		Keyring: job.plan.Keyring, Personality: job.plan.Personality, MemoryPolicy: job.plan.MemoryPolicy,
 		ExecCPUs: job.spec.Process.ExecCPUAffinity, Seccomp: p.Seccomp,
+		Dump:     newDumpPlan(job),
 		Defaults: execDefaults{AppArmor: p.AppArmor, SELinux: p.SELinux, NoNewPrivs: p.NoNewPrivs},
 	}}
 	if job.plan.Root.Shared {

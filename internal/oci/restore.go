@@ -2,11 +2,9 @@ package oci
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -32,7 +30,7 @@ func (r *Runtime) Restore(ctx context.Context, id string, o CreateOptions, from 
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := c.restorable(); err != nil {
+	if err := c.restorable(c.state.Dump); err != nil {
 		return nil, nil, err
 	}
 	if l := job.spec.Linux; l != nil && (l.IntelRdt != nil || len(l.NetDevices) > 0) {
@@ -42,7 +40,16 @@ func (r *Runtime) Restore(ctx context.Context, id string, o CreateOptions, from 
 	if err != nil {
 		return nil, nil, err
 	}
-	done() // it was to see whether they are there: see revival.prepare
+	// What is read from there is read now; criu gets handles of its own, see prepare.
+	names, err := loadDescriptors(from.CRIU.Images)
+	var images unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(from.CRIU.Images, &images)
+	}
+	done()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read checkpoint %s: %w", from.Images, err)
+	}
 	var undo cleanup.Stack
 	defer func() {
 		if err != nil {
@@ -52,7 +59,7 @@ func (r *Runtime) Restore(ctx context.Context, id string, o CreateOptions, from 
 	if err := c.claim(&undo); err != nil {
 		return nil, nil, err
 	}
-	v := &revival{container: c, job: job, from: &from, process: &Process{}, child: ns.Child{PidFD: -1}, done: func() {}}
+	v := &revival{container: c, job: job, from: &from, streams: names, images: images, process: &Process{}, child: ns.Child{PidFD: -1}, done: func() {}}
 	if err := v.run(&undo); err != nil {
 		return nil, nil, fmt.Errorf("restore container %q: %w", id, err)
 	}
@@ -68,6 +75,8 @@ type revival struct {
 	container *Container
 	job       *creation
 	from      *CheckpointOptions
+	streams   []string    // what the standard streams were
+	images    unix.Stat_t // of the directory that was checked
 	process   *Process
 	child     ns.Child // until process has it
 	extra     []int    // descriptors for criu
@@ -131,8 +140,17 @@ func (v *revival) prepare(door *cgroup.Door, rootFD int) (err error) {
 	if err := attachRoot(rootFD, v.job.plan.Root.Path); err != nil {
 		return err
 	}
-	v.done, err = v.from.open(restoreLog, false)
-	return err
+	if v.done, err = v.from.open(restoreLog, false); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(v.from.CRIU.Images, &st); err != nil {
+		return err
+	}
+	if st.Dev != v.images.Dev || st.Ino != v.images.Ino {
+		return errs.New(errs.Conflict, "the directory of the checkpoint has been replaced")
+	}
+	return nil
 }
 
 // attachRoot gives the calling thread a mount namespace with the root filesystem at
@@ -171,7 +189,22 @@ func (v *revival) configure(root mount.Root) error {
 			return err
 		}
 	}
-	return v.inheritPipes()
+	if n := v.job.options.Netns; n != nil {
+		h, err := fd.Duplicate(int(n.Fd()))
+		if err != nil {
+			return err
+		}
+		v.inherit(namespaceKeys["network"].key, h)
+	}
+	v.inheritPipes()
+	return nil
+}
+
+// inherit gives criu a descriptor, which is criu's from now on, for something that
+// the images refer to.
+func (v *revival) inherit(key string, h int) {
+	v.from.CRIU.Inherited = append(v.from.CRIU.Inherited, criu.Inherited{Key: key, FD: criu.FirstExtra + len(v.extra)})
+	v.extra = append(v.extra, h)
 }
 
 // join has the container live in a namespace of others again.
@@ -184,8 +217,7 @@ func (v *revival) join(kind, file string) error {
 		if err != nil {
 			return &os.PathError{Op: "open", Path: file, Err: err}
 		}
-		o.Inherited = append(o.Inherited, criu.Inherited{Key: n.key, FD: criu.FirstExtra + len(v.extra)})
-		v.extra = append(v.extra, h)
+		v.inherit(n.key, h)
 	case kind == "ipc" || kind == "uts":
 		o.Joined = append(o.Joined, criu.Mapping{Key: kind, Value: file})
 	default:
@@ -196,21 +228,12 @@ func (v *revival) join(kind, file string) error {
 
 // inheritPipes lets our standard streams take the place of pipes that were the
 // container's.
-func (v *revival) inheritPipes() error {
-	data, err := os.ReadFile(filepath.Join(v.from.Images, descriptorsFile))
-	if err != nil {
-		return err
-	}
-	var names []string
-	if err := json.Unmarshal(data, &names); err != nil {
-		return fmt.Errorf("decode %s: %w", descriptorsFile, err)
-	}
-	for i, name := range names {
+func (v *revival) inheritPipes() {
+	for i, name := range v.streams {
 		if i < 3 && strings.HasPrefix(name, "pipe:") {
 			v.from.CRIU.Inherited = append(v.from.CRIU.Inherited, criu.Inherited{Key: name, FD: i})
 		}
 	}
-	return nil
 }
 
 // restoredMounts are the mounts that come from the host. Targets that are missing

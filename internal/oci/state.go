@@ -57,6 +57,7 @@ type record struct {
 	Seccomp      bool               `json:"seccomp,omitempty"`
 	Listener     *seccompListener   `json:"seccompListener,omitempty"` // who answers for SCMP_ACT_NOTIFY
 	Defaults     execDefaults       `json:"defaults"`
+	Dump         *dumpPlan          `json:"dump,omitempty"` // nil in records of earlier versions
 	Poststart    []plan.Hook        `json:"poststart,omitempty"`
 	Poststop     []plan.Hook        `json:"poststop,omitempty"`
 }

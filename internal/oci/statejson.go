@@ -95,6 +95,18 @@ func (o *object) strings(name string, m map[string]string) {
 	o.text = append(o.text, '}')
 }
 
+func (o *object) list(name string, all []string) {
+	if len(all) == 0 {
+		return
+	}
+	o.key(name)
+	for i, s := range all {
+		o.text = append(o.text, "[,"[min(i, 1)])
+		o.quoted(s)
+	}
+	o.text = append(o.text, ']')
+}
+
 func (o *object) group(g cgroup.Group) {
 	o.text = append(o.text, '{')
 	o.strings("V1", g.V1)
@@ -138,9 +150,22 @@ func (r *record) encode() ([]byte, error) {
 	o.optional("seccompListener", r.Listener != nil, r.Listener)
 	o.key("defaults")
 	o.defaults(&r.Defaults)
+	if r.Dump != nil {
+		o.dump(r.Dump)
+	}
 	o.optional("poststart", len(r.Poststart) > 0, r.Poststart)
 	o.optional("poststop", len(r.Poststop) > 0, r.Poststop)
 	return append(o.text, '}'), o.err
+}
+
+func (o *object) dump(d *dumpPlan) {
+	o.key("dump")
+	o.text = append(o.text, '{')
+	o.nonempty("obstacle", d.Obstacle)
+	o.list("binds", d.Binds)
+	o.list("masked", d.Masked)
+	o.list("external", d.External)
+	o.text = append(o.text, '}')
 }
 
 func (o *object) defaults(d *execDefaults) {
