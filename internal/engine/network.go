@@ -27,6 +27,9 @@ type NetworkRequest struct {
 	Bindings    networktypes.PortMap
 	PublishAll  bool
 	Sysctls     map[string]string // net.* only
+	// Preferred are addresses, by network name, that are given as long as nobody else
+	// has them: those of a checkpoint, which its sockets may be bound to.
+	Preferred map[string]netip.Addr
 	Users       Users
 }
 

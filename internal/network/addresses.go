@@ -52,6 +52,14 @@ func (a *addresses) allocate() (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
+// prefer gives out an address of the pool, any other if that is taken or not valid.
+func (a *addresses) prefer(ip netip.Addr) (netip.Addr, bool) {
+	if a.pool.Contains(ip) && a.take(ip) == nil {
+		return ip, true
+	}
+	return a.allocate()
+}
+
 // take reserves a certain address, which may be outside the pool.
 func (a *addresses) take(ip netip.Addr) error {
 	a.mu.Lock()

@@ -41,7 +41,7 @@ func (s *Service) Attach(ctx context.Context, req engine.NetworkRequest) (_ *eng
 	}()
 	undo.PushFunc(func() { s.leave(b.container) })
 
-	ip, ok := s.net.addrs.allocate()
+	ip, ok := s.net.addrs.prefer(req.Preferred[networktypes.NetworkBridge])
 	if !ok {
 		return nil, errs.New(errs.Internal, "no available IPv4 addresses on this network's address pools: %s (%s)",
 			networktypes.NetworkBridge, s.record.Networks[networktypes.NetworkBridge].ID)
