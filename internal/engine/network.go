@@ -30,7 +30,7 @@ type NetworkRequest struct {
 	// Preferred are addresses, by network name, that are given as long as nobody else
 	// has them: those of a checkpoint, which its sockets may be bound to.
 	Preferred map[string]netip.Addr
-	Users       Users
+	Users     Users
 }
 
 // Users says to which user namespace a container's network namespace belongs. The

@@ -47,6 +47,8 @@ type run struct {
 	repeaters repeaters
 	oom       *oci.OOMWatch // nil where the group can be asked
 	mounts    *os.File      // see oci.Process; nil if it was not there
+	dumps     sync.Mutex    // held while criu has to do with it
+	dumped    bool          // a checkpoint is to end it; container.mu
 	returned  chan struct{} // closed when an adopted run has the streams that the daemon had; nil if not adopted
 	over      bool          // init has ended: io and log stay what they are
 	done      chan struct{} // closed when the exit is published and the kernel cleaned
@@ -97,7 +99,7 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 		ns = os.NewFile(uintptr(dup), "netns")
 		defer ns.Close() //nolint:errcheck // the container's init has its own
 	}
-	rt, proc, err := c.srv.runtime.Run(ctx, c.id, oci.CreateOptions{
+	rt, proc, err := c.bear(ctx, &s, oci.CreateOptions{
 		Bundle: s.Bundle, Spec: spec, RootfsMounts: rootfsMounts(s.Rootfs), Netns: ns, IO: p.theirs, OwnIO: true,
 		User: &oci.NamedUser{User: s.User.Name, Groups: s.User.Groups}, KeepMounts: true, SystemdCgroup: s.Systemd,
 	})
@@ -175,7 +177,7 @@ func (c *container) ended(r *run, st status) {
 	c.endRepeaters(r)
 	r.awaitStreams()
 	c.mu.Lock()
-	io, log := r.io, r.log // resume may have replaced them
+	io, log, dumped := r.io, r.log, r.dumped // resume may have replaced them
 	r.over = true
 	c.mu.Unlock()
 	io.drain()
@@ -184,7 +186,7 @@ func (c *container) ended(r *run, st status) {
 			c.srv.log.Warn("close container log", "container", c.id, "error", err)
 		}
 	}
-	exit := wire.Exit{Code: st.code, At: at, Unknown: !st.known, OOMKilled: oom}
+	exit := wire.Exit{Code: st.code, At: at, Unknown: !st.known, OOMKilled: oom, Dumped: dumped && st.signal == unix.SIGKILL && !oom}
 	if err := c.srv.exits.save(c.id, exit); err != nil {
 		c.srv.log.Error("record exit", "container", c.id, "error", err)
 	}
@@ -207,6 +209,8 @@ func (c *container) clean(r *run) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), cleanup.Timeout)
 	defer cancel()
+	r.dumps.Lock() // criu may be about to leave the cgroup
+	defer r.dumps.Unlock()
 	if err := r.rt.Delete(ctx, true); err != nil {
 		c.srv.log.Warn("delete container from the kernel", "container", c.id, "error", err)
 		c.srv.remains(c.id)

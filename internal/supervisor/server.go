@@ -42,6 +42,7 @@ type Server struct {
 	runtime  *oci.Runtime
 	reaper   *reaper
 	exits    exitStore
+	restores string // directory of criu's logs while containers are restored
 	listener *os.File
 	quit     chan struct{}
 	quitOnce sync.Once
@@ -59,12 +60,16 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		log: o.Log, listener: o.Listener, quit: make(chan struct{}),
 		exits:      exitStore{dir: filepath.Join(o.ExecRoot, "exits")},
+		restores:   filepath.Join(o.ExecRoot, "restores"),
 		containers: map[string]*container{}, unclean: map[string]struct{}{}, watchers: map[*watcher]struct{}{},
 	}
 	if err := os.MkdirAll(s.exits.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create supervisor state: %w", err)
 	}
 	atomicfile.Sweep(s.exits.dir)
+	if err := os.RemoveAll(s.restores); err != nil {
+		return nil, fmt.Errorf("remove logs of interrupted restores: %w", err)
+	}
 	var err error
 	if s.runtime, err = oci.New(oci.Options{Root: filepath.Join(o.ExecRoot, "runtime"), Log: o.Log}); err != nil {
 		return nil, err
@@ -249,6 +254,8 @@ func (s *Server) call(ctx context.Context, req wire.Request) (resp wire.Response
 		err = r.rt.Signal(ctx, unix.Signal(req.Signal), req.All)
 	case wire.OpPause, wire.OpResume:
 		err = c.freeze(ctx, r, req.Op == wire.OpPause)
+	case wire.OpDump:
+		err = c.dump(ctx, r, req.Dump)
 	case wire.OpPids:
 		resp.Pids, err = r.rt.Pids()
 	case wire.OpProbe:

@@ -138,6 +138,12 @@ func (c *Client) Resume(ctx context.Context, id string) error {
 	return err
 }
 
+// Dump writes a running container to files.
+func (c *Client) Dump(ctx context.Context, id string, d wire.Dump) error {
+	_, _, err := c.do(ctx, wire.Request{Op: wire.OpDump, ID: id, Dump: &d})
+	return err
+}
+
 // Update changes the resources (runtime-spec LinuxResources) of a running container.
 func (c *Client) Update(ctx context.Context, id string, resources json.RawMessage) error {
 	_, _, err := c.do(ctx, wire.Request{Op: wire.OpUpdate, ID: id, Resources: resources})

@@ -43,6 +43,7 @@ const (
 	OpUpdate   Op = "update"   // ID, Resources
 	OpCgroup   Op = "cgroup"   // ID
 	OpPids     Op = "pids"     // ID
+	OpDump     Op = "dump"     // ID, Dump; answers when the checkpoint is whole
 	OpForget   Op = "forget"   // ID: the daemon has recorded the exit; All: and removed the container
 	OpWatch    Op = "watch"    // Response.Containers, then events
 	OpShutdown Op = "shutdown" // ends the supervisor if it has no containers
@@ -75,6 +76,16 @@ type Start struct {
 	StdinOnce bool // close stdin when the first attached client leaves
 	TTY       bool
 	Log       Log
+	Restore   string `json:",omitempty"` // the directory of a checkpoint that is run instead of the spec's program
+}
+
+// Dump describes a checkpoint to make.
+type Dump struct {
+	// Dir does not exist and is there afterwards, its parent does. Nothing but root
+	// may have to do with it.
+	Dir          string
+	Config       json.RawMessage // of config.json there
+	LeaveRunning bool
 }
 
 // User is a user in Docker's notation, see oci.NamedUser.
@@ -128,6 +139,7 @@ type Request struct {
 	Start         *Start          `json:",omitempty"`
 	Exec          *Exec           `json:",omitempty"`
 	Probe         *Probe          `json:",omitempty"`
+	Dump          *Dump           `json:",omitempty"`
 	Attach        *Attach         `json:",omitempty"`
 	Signal        int             `json:",omitempty"`
 	All           bool            `json:",omitempty"`
@@ -151,6 +163,7 @@ type Exit struct {
 	At        time.Time
 	OOMKilled bool
 	Unknown   bool // the supervisor was not there to see it; Code is 255
+	Dumped    bool `json:",omitempty"` // a checkpoint was to end it, so it is no failure
 }
 
 // Response is what the supervisor answers.
