@@ -82,6 +82,7 @@ func (s *Service) recordExit(ctx context.Context, c *ctr, exit wire.Exit) (again
 		}
 		r.State.ExitCode, r.State.OOMKilled = exit.Code, exit.OOMKilled
 		r.State.FinishedAt = exit.At.UTC()
+		r.StoppedByAPI = r.StoppedByAPI || exit.Dumped // nor is it started anew with the daemon
 		r.Endpoints, r.Ports = idleEndpoints(r.Endpoints), nil
 		if exit.Unknown {
 			r.State.Error = "the exit code is unknown: the supervisor was not there to see it"
@@ -117,7 +118,7 @@ func (s *Service) forget(ctx context.Context, id string) {
 // restartDecision applies the restart policy to an exit. The caller holds c.mu.
 func (s *Service) restartDecision(c *ctr, exit wire.Exit) (bool, time.Duration) {
 	p := c.rec.Host.RestartPolicy
-	if c.rec.StoppedByAPI || s.ctx.Err() != nil {
+	if c.rec.StoppedByAPI || exit.Dumped || s.ctx.Err() != nil {
 		return false, 0
 	}
 	switch {
@@ -150,7 +151,7 @@ func (s *Service) restartAfter(c *ctr, delay time.Duration) {
 			r := c.view()
 			// Not to be cut short by Close, which waits: the supervisor would go on, and
 			// the container run without what the failed start has taken back.
-			err := s.start(context.WithoutCancel(ctx), c)
+			err := s.start(context.WithoutCancel(ctx), c, nil)
 			switch {
 			case err != nil:
 				if !errs.Is(err, errs.Unavailable) {

@@ -22,6 +22,7 @@ type fakeSupervisor struct {
 	start  func(ctx context.Context) error // nil: it succeeds
 	signal func(sig int)                   // nil: nothing
 	watch  func() []wire.Container         // nil: nothing runs
+	dump   func(wire.Dump) error
 
 	mu        sync.Mutex
 	forgotten []string
@@ -43,6 +44,8 @@ func (f *fakeSupervisor) Start(ctx context.Context, _ string, _ wire.Start, _ *o
 	}
 	return 42, nil, nil
 }
+
+func (f *fakeSupervisor) Dump(_ context.Context, _ string, d wire.Dump) error { return f.dump(d) }
 
 func (f *fakeSupervisor) Signal(_ context.Context, _ string, sig int, _ bool) error {
 	if f.signal != nil {

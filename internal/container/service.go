@@ -34,6 +34,7 @@ type Supervisor interface {
 	Attach(ctx context.Context, id string, a wire.Attach) (*net.UnixConn, error)
 	Signal(ctx context.Context, id string, sig int, all bool) error
 	Resize(ctx context.Context, id, execID string, height, width uint16) error
+	Dump(ctx context.Context, id string, d wire.Dump) error
 	Pause(ctx context.Context, id string) error
 	Resume(ctx context.Context, id string) error
 	Update(ctx context.Context, id string, resources json.RawMessage) error

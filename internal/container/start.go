@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -21,6 +22,11 @@ import (
 
 // Start runs a created or exited container.
 func (s *Service) Start(ctx context.Context, id string) error {
+	return s.startFrom(ctx, id, func(*record) (*restorePoint, error) { return nil, nil })
+}
+
+// startFrom is Start with the processes of what find finds, if that is not nil.
+func (s *Service) startFrom(ctx context.Context, id string, find func(*record) (*restorePoint, error)) error {
 	c, err := s.find(id)
 	if err != nil {
 		return err
@@ -36,20 +42,25 @@ func (s *Service) Start(ctx context.Context, id string) error {
 	case st.Status == container.StateRemoving || st.Status == container.StateDead:
 		return errs.New(errs.Conflict, "container is marked for removal and cannot be started")
 	}
+	r := c.view()
+	from, err := find(&r)
+	if err != nil {
+		return err
+	}
 	c.stopTimer()
 	c.mu.Lock()
 	c.rec.StoppedByAPI, c.rec.RestartCount, c.backoff = false, 0, 0
 	c.mu.Unlock()
-	if err = s.start(ctx, c); err != nil && st.Status == container.StateRestarting {
+	if err = s.start(ctx, c, from); err != nil && st.Status == container.StateRestarting {
 		s.restartFailed(c, err)
 	}
 	return err
 }
 
 // start is Start without its checks; the caller holds the op lock.
-func (s *Service) start(ctx context.Context, c *ctr) error {
+func (s *Service) start(ctx context.Context, c *ctr, from *restorePoint) error {
 	r := c.view()
-	err := s.launch(ctx, c)
+	err := s.launch(ctx, c, from)
 	if err == nil {
 		r := c.view()
 		if err := s.relink(&r); err != nil {
@@ -63,7 +74,10 @@ func (s *Service) start(ctx context.Context, c *ctr) error {
 		s.Log.Warn("release attached clients", "container", r.ID, "error", err)
 	}
 	saveErr := s.update(c, func(r *record) {
-		r.State.Error, r.State.ExitCode = err.Error(), startExitCode(err)
+		r.State.Error = err.Error()
+		if from == nil { // what is restored has ended once, in its way
+			r.State.ExitCode = startExitCode(err)
+		}
 		r.Endpoints, r.Ports = idleEndpoints(r.Endpoints), nil
 	})
 	if saveErr != nil {
@@ -79,7 +93,7 @@ func (s *Service) start(ctx context.Context, c *ctr) error {
 
 // launch makes the network, the files and the spec, and lets the supervisor run
 // the container.
-func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
+func (s *Service) launch(ctx context.Context, c *ctr, from *restorePoint) (err error) {
 	var undo cleanup.Stack
 	defer func() {
 		if err := undo.Run(); err != nil {
@@ -97,7 +111,7 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	}
 	defer done()
 	r.State.Remap = ids
-	sandbox, err := s.connect(ctx, &r, users)
+	sandbox, err := s.connect(ctx, &r, users, from.addresses())
 	if err != nil {
 		return errs.New(errs.KindOf(err), "failed to set up container networking: %w", err)
 	}
@@ -110,6 +124,7 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	if err != nil {
 		return err
 	}
+	req.Restore = from.directory()
 	exited := make(chan struct{})
 	if err := s.recordStart(c, &r); err != nil {
 		return err
@@ -128,6 +143,9 @@ func (s *Service) launch(ctx context.Context, c *ctr) (err error) {
 	c.noStdin = false
 	c.mu.Unlock()
 	pid, parked, err := s.Supervisor.Start(ctx, r.ID, req, netns)
+	if err != nil && from != nil {
+		return from.failure(err)
+	}
 	if err != nil {
 		return startError(err)
 	}
@@ -160,7 +178,7 @@ func (s *Service) recordStart(c *ctr, r *record) error {
 }
 
 // connect gives the container its network; nil where it has none of its own.
-func (s *Service) connect(ctx context.Context, r *record, users engine.Users) (*engine.Sandbox, error) {
+func (s *Service) connect(ctx context.Context, r *record, users engine.Users, preferred map[string]netip.Addr) (*engine.Sandbox, error) {
 	mode := r.Host.NetworkMode
 	if !r.networked() || mode.IsHost() || mode.IsNone() {
 		return nil, nil
@@ -168,7 +186,7 @@ func (s *Service) connect(ctx context.Context, r *record, users engine.Users) (*
 	return s.Networks.Attach(ctx, engine.NetworkRequest{
 		ContainerID: r.ID, Name: r.Name, Hostname: r.Config.Hostname, Mode: string(mode),
 		Endpoints: r.Network, Exposed: r.Config.ExposedPorts, Bindings: r.Host.PortBindings,
-		PublishAll: r.Host.PublishAllPorts, Sysctls: netSysctls(r.Host.Sysctls), Users: users,
+		PublishAll: r.Host.PublishAllPorts, Sysctls: netSysctls(r.Host.Sysctls), Users: users, Preferred: preferred,
 	})
 }
 

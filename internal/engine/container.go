@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"github.com/moby/moby/api/types/checkpoint"
 	"github.com/moby/moby/api/types/container"
 	networktypes "github.com/moby/moby/api/types/network"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -76,11 +77,25 @@ type Conn interface {
 	AwaitHangup() bool
 }
 
+// Checkpoint names a checkpoint of a container.
+type Checkpoint struct {
+	Name string
+	Dir  string // where it is; "" for the container's own directory of checkpoints
+}
+
 // Containers is the container noun. id is a full ID, a unique ID prefix or a
 // name. Errors carry errs kinds and Docker's message text.
 type Containers interface {
 	Create(ctx context.Context, req ContainerCreate) (container.CreateResponse, error)
 	Start(ctx context.Context, id string) error
+	// Restore is Start with the processes of a checkpoint.
+	Restore(ctx context.Context, id string, from Checkpoint) error
+	// Checkpoint writes a running container to files. Unless it is left running, it
+	// has ended when Checkpoint returns.
+	Checkpoint(ctx context.Context, id string, to Checkpoint, leaveRunning bool) error
+	// Checkpoints lists the checkpoints in a directory, "" for the container's own.
+	Checkpoints(ctx context.Context, id, dir string) ([]checkpoint.Summary, error)
+	RemoveCheckpoint(ctx context.Context, id string, c Checkpoint) error
 	// Stop's signal "" is the container's stop signal; nil timeout (seconds) its stop timeout.
 	Stop(ctx context.Context, id, signal string, timeout *int) error
 	Restart(ctx context.Context, id, signal string, timeout *int) error
