@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/gantry-run/gantry/internal/cli/checkpoint"
 	"github.com/gantry-run/gantry/internal/cli/container"
 	"github.com/gantry-run/gantry/internal/cli/daemon"
 	"github.com/gantry-run/gantry/internal/cli/image"
@@ -47,6 +48,7 @@ func commands() []entry {
 		{"version", groupCommon, system.NewVersion},
 		{"info", groupCommon, system.NewInfo},
 
+		{"checkpoint", groupManagement, checkpoint.New},
 		{"container", groupManagement, container.New},
 		{"daemon", groupManagement, daemon.New},
 		{"image", groupManagement, image.New},

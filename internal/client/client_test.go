@@ -445,3 +445,14 @@ func TestEvents(t *testing.T) {
 		t.Errorf("canceled: %v", err)
 	}
 }
+
+// TestCheckpointRemoveNames: a name must not make another path of the request, least
+// of all the container's.
+func TestCheckpointRemoveNames(t *testing.T) {
+	c := &Client{}
+	for _, name := range []string{"", ".", "..", "../..", "a/../..", "a/b"} {
+		if err := c.CheckpointRemove(t.Context(), "x", CheckpointRemoveOptions{CheckpointID: name}); !errs.Is(err, errs.InvalidArgument) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

@@ -71,6 +71,27 @@ func containerPairs() []pair {
 			func(ctx context.Context, c *moby.Client) error {
 				return drop(c.ContainerStart(ctx, "x", moby.ContainerStartOptions{CheckpointID: "c", CheckpointDir: "/d"}))
 			}},
+		{"checkpoint create",
+			func(ctx context.Context, c *Client) error {
+				return c.CheckpointCreate(ctx, "x", CheckpointCreateOptions{CheckpointID: "c", CheckpointDir: "/d", Exit: true})
+			},
+			func(ctx context.Context, c *moby.Client) error {
+				return drop(c.CheckpointCreate(ctx, "x", moby.CheckpointCreateOptions{CheckpointID: "c", CheckpointDir: "/d", Exit: true}))
+			}},
+		{"checkpoint ls",
+			func(ctx context.Context, c *Client) error {
+				return drop(c.CheckpointList(ctx, "x", CheckpointListOptions{CheckpointDir: "/d"}))
+			},
+			func(ctx context.Context, c *moby.Client) error {
+				return drop(c.CheckpointList(ctx, "x", moby.CheckpointListOptions{CheckpointDir: "/d"}))
+			}},
+		{"checkpoint rm",
+			func(ctx context.Context, c *Client) error {
+				return c.CheckpointRemove(ctx, "x", CheckpointRemoveOptions{CheckpointID: "c", CheckpointDir: "/d"})
+			},
+			func(ctx context.Context, c *moby.Client) error {
+				return drop(c.CheckpointRemove(ctx, "x", moby.CheckpointRemoveOptions{CheckpointID: "c", CheckpointDir: "/d"}))
+			}},
 		{"stop",
 			func(ctx context.Context, c *Client) error {
 				return c.ContainerStop(ctx, "x", ContainerStopOptions{Signal: "INT", Timeout: &five})

@@ -132,7 +132,7 @@ func (a *api) serve(w *reply, hr *http.Request) error {
 	if !versioned {
 		v = a.max
 	}
-	route, name := a.matcher.match(hr.Method, path)
+	route, name, part := a.matcher.match(hr.Method, path)
 	if !ok || route == nil {
 		return errs.New(errs.NotFound, "page not found")
 	}
@@ -142,6 +142,9 @@ func (a *api) serve(w *reply, hr *http.Request) error {
 	if v.less(route.since) {
 		return errs.New(errs.InvalidArgument, "%s requires API version %s, but the Docker daemon API version is %s", hr.Method+" "+route.path, route.since, v)
 	}
+	if route.experimental && !a.opts.Experimental {
+		return errExperimental
+	}
 	query, err := parseQuery(hr)
 	if err != nil {
 		return err
@@ -149,7 +152,7 @@ func (a *api) serve(w *reply, hr *http.Request) error {
 	if route.detached {
 		hr = hr.WithContext(context.WithoutCancel(hr.Context()))
 	}
-	return route.handle(a, w, &request{Request: hr, version: v, name: name, query: query})
+	return route.handle(a, w, &request{Request: hr, version: v, name: name, part: part, query: query})
 }
 
 // report turns a handler's error into an answer, if there is still somebody

@@ -84,8 +84,8 @@ func (a *api) containerStart(w *reply, r *request) error {
 	if r.ContentLength > 7 || r.ContentLength == -1 {
 		return errs.New(errs.InvalidArgument, "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24")
 	}
-	if checkpoint := r.query.Get("checkpoint"); checkpoint != "" {
-		return errs.New(errs.Unsupported, "checkpoint %s cannot be restored: checkpoints are not supported", checkpoint)
+	if r.query.Get("checkpoint") != "" {
+		return a.containerRestore(w, r)
 	}
 	if err := a.backend.Containers.Start(r.Context(), r.name); err != nil {
 		return err

@@ -28,6 +28,7 @@ type request struct {
 	*http.Request
 	version version
 	name    string // value of the path's variable
+	part    string // value of its second variable
 	query   url.Values
 }
 

@@ -3,8 +3,9 @@ package httpapi
 // route is one endpoint.
 type route struct {
 	method string
-	// path is below the version prefix and holds at most one {variable}, which
-	// takes everything up to the fixed part after it, slashes included.
+	// path is below the version prefix and holds at most two {variables}. The first
+	// takes everything up to the fixed part after it, slashes included; the second is
+	// at the end.
 	path string
 	// handle decodes, calls and encodes.
 	handle func(*api, *reply, *request) error
@@ -13,6 +14,8 @@ type route struct {
 	since version
 	// detached work goes on when the client hangs up: half a stop helps nobody.
 	detached bool
+	// experimental endpoints are served only by a daemon that is set so.
+	experimental bool
 	// limit says what the endpoint cannot do yet; "" for nothing.
 	limit string
 }
@@ -44,7 +47,7 @@ var routes = []route{
 	{method: "GET", path: "/containers/{name}/stats", handle: (*api).containerStats},
 	{method: "GET", path: "/containers/{name}/attach/ws", handle: (*api).containerAttachWebsocket},
 	{method: "POST", path: "/containers/{name}/attach", handle: (*api).containerAttach},
-	{method: "POST", path: "/containers/{name}/start", handle: (*api).containerStart, detached: true, limit: "no checkpoints"},
+	{method: "POST", path: "/containers/{name}/start", handle: (*api).containerStart, detached: true},
 	{method: "POST", path: "/containers/{name}/stop", handle: (*api).containerStop, detached: true},
 	{method: "POST", path: "/containers/{name}/restart", handle: (*api).containerRestart, detached: true},
 	{method: "POST", path: "/containers/{name}/kill", handle: (*api).containerKill, detached: true},
@@ -55,6 +58,9 @@ var routes = []route{
 	{method: "POST", path: "/containers/{name}/resize", handle: (*api).containerResize},
 	{method: "POST", path: "/containers/{name}/wait", handle: (*api).containerWait},
 	{method: "POST", path: "/containers/{name}/exec", handle: (*api).execCreate},
+	{method: "POST", path: "/containers/{name}/checkpoints", handle: (*api).checkpointCreate, experimental: true, detached: true},
+	{method: "GET", path: "/containers/{name}/checkpoints", handle: (*api).checkpointList, experimental: true},
+	{method: "DELETE", path: "/containers/{name}/checkpoints/{checkpoint}", handle: (*api).checkpointRemove, experimental: true, detached: true},
 	{method: "DELETE", path: "/containers/{name}", handle: (*api).containerRemove, detached: true},
 
 	{method: "POST", path: "/exec/{name}/start", handle: (*api).execStart, detached: true},

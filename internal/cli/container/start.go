@@ -29,11 +29,17 @@ func NewStart(s *session.Session) *cobra.Command {
 		Args:        session.MinArgs(1),
 		Annotations: aliases("container start", "start"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.checkpoint != "" && len(args) > 1 {
+				return errors.New("you cannot restore multiple containers at once")
+			}
 			if o.attach || o.interactive {
 				if len(args) > 1 {
 					return errors.New("you cannot start and attach multiple containers at once")
 				}
 				return o.startAttached(cmd.Context(), s, args[0])
+			}
+			if o.checkpoint != "" {
+				return o.restore(cmd.Context(), s, args[0])
 			}
 			return o.startAll(cmd.Context(), s, args)
 		},
@@ -48,6 +54,15 @@ func NewStart(s *session.Session) *cobra.Command {
 	return cmd
 }
 
+// restore says nothing, as Docker does.
+func (o *startOptions) restore(ctx context.Context, s *session.Session, name string) error {
+	c, err := s.Client()
+	if err != nil {
+		return err
+	}
+	return c.ContainerStart(ctx, name, client.ContainerStartOptions{CheckpointID: o.checkpoint, CheckpointDir: o.checkpointDir})
+}
+
 func (o *startOptions) startAll(ctx context.Context, s *session.Session, names []string) error {
 	c, err := s.Client()
 	if err != nil {
@@ -55,7 +70,7 @@ func (o *startOptions) startAll(ctx context.Context, s *session.Session, names [
 	}
 	var failed []string
 	for _, name := range names {
-		err := c.ContainerStart(ctx, name, client.ContainerStartOptions{CheckpointID: o.checkpoint, CheckpointDir: o.checkpointDir})
+		err := c.ContainerStart(ctx, name, client.ContainerStartOptions{})
 		if session.Connect(err) != nil {
 			return err
 		}
