@@ -4,6 +4,7 @@ package checkpoint
 import (
 	"strings"
 
+	containertypes "github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
 
 	"github.com/gantry-run/gantry/internal/cli/session"
@@ -48,8 +49,11 @@ func complete(s *session.Session, names bool, dir *string, running bool) cobra.C
 }
 
 func containers(cmd *cobra.Command, c *client.Client, running bool) (names []string, err error) {
-	list, err := c.ContainerList(cmd.Context(), client.ContainerListOptions{All: !running})
+	list, err := c.ContainerList(cmd.Context(), client.ContainerListOptions{All: true})
 	for _, item := range list.Items {
+		if running && item.State != containertypes.StateRunning {
+			continue
+		}
 		for _, n := range item.Names {
 			if n = strings.TrimPrefix(n, "/"); !strings.Contains(n, "/") {
 				names = append(names, n)
