@@ -31,6 +31,7 @@ type fakeContainers struct {
 	samples           int
 	written           string // by WriteArchive
 	committed         []engine.ContainerCommit
+	checkpoints       []string // what was done about them
 }
 
 type fakeContainer struct {
