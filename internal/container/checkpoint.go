@@ -39,6 +39,19 @@ const checkpointConfigFile = "config.json"
 // maxCheckpointConfig bounds what is read of one, in bytes.
 const maxCheckpointConfig = 1 << 20
 
+func newCheckpointConfig(r *record, name string, exit bool) checkpointConfig {
+	cfg := checkpointConfig{
+		CheckpointID: name, ContainerID: r.ID, ImageID: r.ImageID, Created: time.Now().UTC(), Exit: exit,
+		Addresses: map[string]netip.Addr{},
+	}
+	for network, ep := range r.Endpoints {
+		if ep != nil && ep.IPAddress.IsValid() {
+			cfg.Addresses[network] = ep.IPAddress
+		}
+	}
+	return cfg
+}
+
 // checkCheckpointName keeps names plain: a name must not lead out of its directory.
 // Rule and text are Docker's.
 func checkCheckpointName(name string) error {
@@ -130,17 +143,8 @@ func (s *Service) dump(ctx context.Context, c *ctr, id string, to engine.Checkpo
 	if err != nil {
 		return nil, errs.New(errs.KindOf(err), "cannot checkpoint container %s: %w", id, err)
 	}
-	cfg := checkpointConfig{
-		CheckpointID: to.Name, ContainerID: r.ID, ImageID: r.ImageID, Created: time.Now().UTC(), Exit: !leaveRunning,
-		Addresses: map[string]netip.Addr{},
-	}
-	for name, ep := range r.Endpoints {
-		if ep != nil && ep.IPAddress.IsValid() {
-			cfg.Addresses[name] = ep.IPAddress
-		}
-	}
 	d := wire.Dump{Dir: dir, LeaveRunning: leaveRunning}
-	if d.Config, err = json.Marshal(cfg); err != nil {
+	if d.Config, err = json.Marshal(newCheckpointConfig(&r, to.Name, !leaveRunning)); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()

@@ -20,6 +20,7 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/criu"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/mount"
+	"github.com/gantry-run/gantry/internal/oci/plan"
 )
 
 // CheckpointOptions say how a container is written to files, or read from there.
@@ -194,6 +195,9 @@ func newDumpPlan(job *creation) *dumpPlan {
 			d.Obstacle = "criu cannot make the mount " + m.Target + " again, which is a part of a volume, of another container or has mapped ids"
 		}
 	}
+	for _, dev := range boundDevices(job.plan) {
+		d.Binds = append(d.Binds, dev.Path)
+	}
 	if job.namespaces.Join["user"] != "" {
 		d.Obstacle = "criu cannot restore a container into the user namespace of others"
 	}
@@ -203,6 +207,15 @@ func newDumpPlan(job *creation) *dumpPlan {
 		}
 	}
 	return d
+}
+
+// boundDevices are the machine's devices that are mounted in a user namespace, where
+// nobody makes any.
+func boundDevices(p *plan.Init) []plan.Device {
+	if !p.UserNS {
+		return nil
+	}
+	return p.Root.Devices
 }
 
 // dumpPlan is in the record. In that of an earlier version's it is not; then the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -178,7 +179,7 @@ func (v *revival) configure(root mount.Root) error {
 	o, p := &v.from.CRIU, v.job.plan
 	o.Root = p.Root.Path
 	var err error
-	if o.ExternalMounts, err = restoredMounts(root, p.Root); err != nil {
+	if o.ExternalMounts, err = restoredMounts(root, p); err != nil {
 		return err
 	}
 	for controller, group := range v.container.state.Cgroup.Paths() {
@@ -238,7 +239,8 @@ func (v *revival) inheritPipes() {
 
 // restoredMounts are the mounts that come from the host. Targets that are missing
 // are made, except below a tmpfs, whose content is in the images.
-func restoredMounts(root mount.Root, r *plan.Root) (all []criu.Mapping, err error) {
+func restoredMounts(root mount.Root, p *plan.Init) (all []criu.Mapping, err error) {
+	r := p.Root
 	var memory []string
 	for _, m := range r.Targets {
 		if m.Type == "tmpfs" && !m.Options.Bind {
@@ -257,7 +259,10 @@ func restoredMounts(root mount.Root, r *plan.Root) (all []criu.Mapping, err erro
 		}
 		all = append(all, criu.Mapping{Key: name, Value: m.Source})
 	}
-	if len(r.Masked) > 0 {
+	for _, d := range boundDevices(p) {
+		all = append(all, criu.Mapping{Key: d.Path, Value: d.Path})
+	}
+	if len(r.Masked) > 0 && !slices.ContainsFunc(all, func(m criu.Mapping) bool { return m.Key == maskDevice }) {
 		all = append(all, criu.Mapping{Key: maskDevice, Value: maskDevice})
 	}
 	return all, nil
