@@ -70,9 +70,7 @@ func (c *container) checkpoint(ctx context.Context, r *run, o oci.CheckpointOpti
 func settle(unfinished, dir string) error {
 	for _, step := range []func() error{
 		func() error { return syncFiles(unfinished) },
-		func() error {
-			return unix.Renameat2(unix.AT_FDCWD, unfinished, unix.AT_FDCWD, dir, unix.RENAME_NOREPLACE)
-		},
+		func() error { return os.Rename(unfinished, dir) }, // replaces nothing but an empty directory
 		func() error { return syncFiles(filepath.Dir(dir)) },
 	} {
 		if err := step(); err != nil {

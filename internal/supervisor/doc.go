@@ -11,8 +11,8 @@
 // the log; an exit is written to the exec root before it is published, so that
 // neither the daemon's death nor the supervisor's own loses it.
 //
-// Locks are taken in this order: container.starting, Server.mu, container.mu,
-// streams.mu, sink.mu; of each kind one at a time. watcher.mu comes after Server.mu
+// Locks are taken in this order: container.starting, run.dumps, Server.mu,
+// container.mu, streams.mu, sink.mu; of each kind one at a time. watcher.mu comes after Server.mu
 // and reaper.mu after any; the lock of a run's probes is taken alone, or before
 // reaper.mu. Nobody waits with Server.mu, container.mu or streams.mu for a client, a
 // process or a file.
