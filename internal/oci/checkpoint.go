@@ -359,14 +359,18 @@ func loadDescriptors(images int) (names []string, err error) {
 	return names, nil
 }
 
-// openIn opens a plain file of a directory, never what a link there leads to.
+// openIn opens a plain file of a directory, or with O_DIRECTORY a directory, never what a link there leads to.
 func openIn(dir int, name string, flags int) (*os.File, error) {
 	h, err := unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
 	var st unix.Stat_t
-	if err = unix.Fstat(h, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+	want := uint32(unix.S_IFREG)
+	if flags&unix.O_DIRECTORY != 0 {
+		want = unix.S_IFDIR
+	}
+	if err = unix.Fstat(h, &st); err == nil && st.Mode&unix.S_IFMT != want {
 		err = unix.EINVAL
 	}
 	if err != nil {

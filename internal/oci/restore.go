@@ -47,6 +47,9 @@ func (r *Runtime) Restore(ctx context.Context, id string, o CreateOptions, from 
 	if err == nil {
 		err = unix.Fstat(from.CRIU.Images, &images)
 	}
+	if gid, ok := job.rootGroup(); ok && err == nil {
+		err = showImages(from.CRIU.Images, gid)
+	}
 	done()
 	if err != nil {
 		return nil, nil, fmt.Errorf("read checkpoint %s: %w", from.Images, err)
@@ -60,13 +63,62 @@ func (r *Runtime) Restore(ctx context.Context, id string, o CreateOptions, from 
 	if err := c.claim(&undo); err != nil {
 		return nil, nil, err
 	}
-	v := &revival{container: c, job: job, from: &from, streams: names, images: images, process: &Process{}, child: ns.Child{PidFD: -1}, done: func() {}}
+	v := &revival{container: c, job: job, from: &from, streams: names, images: images, process: &Process{}, child: ns.Child{PidFD: -1}, early: ns.Child{PidFD: -1}, done: func() {}}
 	if err := v.run(&undo); err != nil {
 		return nil, nil, fmt.Errorf("restore container %q: %w", id, err)
 	}
 	undo.Release()
 	c.runHostHooks(ctx, "poststart", c.state.Poststart, specs.StateRunning)
 	return c, v.process, nil
+}
+
+// rootGroup is the group of root of a user namespace that is the container's own, as
+// it is known outside.
+func (job *creation) rootGroup() (int, bool) {
+	if !job.plan.UserNS {
+		return 0, false
+	}
+	for _, m := range job.spec.Linux.GIDMappings {
+		if m.ContainerID == 0 && m.Size > 0 {
+			return int(m.HostID), true
+		}
+	}
+	return 0, false
+}
+
+// showImages lets a group read the images: what is restored in a user namespace reads
+// them with the rights of that namespace's root, whose memory they are.
+func showImages(images, gid int) error {
+	dir, err := openIn(images, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer dir.Close() //nolint:errcheck // read only
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		f, err := openIn(images, name, unix.O_RDONLY)
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
+			continue // no file, or the link to the images of a pre-dump
+		}
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(showTo(f, gid, 0o040), f.Close()); err != nil {
+			return err
+		}
+	}
+	return showTo(dir, gid, 0o050)
+}
+
+func showTo(f *os.File, gid int, mode os.FileMode) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Chown(-1, gid), f.Chmod(info.Mode().Perm()|mode))
 }
 
 // revival is the restoring of one container. criu runs in the container's cgroup,
@@ -80,6 +132,7 @@ type revival struct {
 	images    unix.Stat_t // of the directory that was checked
 	process   *Process
 	child     ns.Child // until process has it
+	early     ns.Child // what is to become it; criu's failure leaves it to us
 	extra     []int    // descriptors for criu
 	done      func()   // closes the directories
 }
@@ -127,6 +180,8 @@ func (v *revival) run(undo *cleanup.Stack) error {
 	if err := c.setLateLimits(); err != nil {
 		return err
 	}
+	fd.Close(v.early.PidFD)
+	v.early.PidFD = -1
 	v.process.Pid, v.process.PidFD = v.child.Pid, os.NewFile(uintptr(v.child.PidFD), "pidfd")
 	return nil
 }
@@ -301,6 +356,9 @@ func (v *revival) notify(n criu.Notification) error {
 		c.mu.Lock()
 		c.state.Pid = n.Pid
 		c.mu.Unlock()
+		if h, err := unix.PidfdOpen(n.Pid, 0); err == nil {
+			v.early = ns.Child{Pid: n.Pid, PidFD: h}
+		}
 		return c.runtimeHooks(v.job.spec.Hooks)
 	case "post-restore":
 		return v.born(n.Pid)
@@ -344,6 +402,9 @@ func (v *revival) console(h int) error {
 func (v *revival) kill() error {
 	if v.process.Console != nil {
 		_ = v.process.Console.Close() // nobody reads what is lost
+	}
+	if v.child.PidFD < 0 {
+		v.child, v.early.PidFD = v.early, -1
 	}
 	s := &spawned{child: v.child, sock: -1, console: -1, mounts: -1}
 	return s.kill()
