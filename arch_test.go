@@ -50,7 +50,7 @@ var edges = map[string]string{
 	"container":   "archive atomicfile cleanup engine errs linux/cgroup linux/fd linux/mount linux/ns linux/process linux/userns logship logstream seccompprofile supervisor/wire",
 	"archive":     "compression errs linux/fd linux/mount",
 	"compression": "errs",
-	"image":       "archive cleanup compression engine errs linux/fd linux/mount registry",
+	"image":       "archive cleanup compression engine errs linux/fd linux/mount linux/quota registry",
 	"registry":    "errs",
 	"network":     "atomicfile cleanup engine errs linux",
 	"volume":      "atomicfile cleanup engine errs linux/mount",

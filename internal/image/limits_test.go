@@ -22,6 +22,12 @@ func TestStorageOptions(t *testing.T) {
 	if _, err := openLimits(dir, driverNative, []string{"overlay2.size=1g"}); !errs.Is(err, errs.InvalidArgument) {
 		t.Errorf("without overlayfs: %v", err)
 	}
+	if _, err := quota.Open(dir); errs.Is(err, errs.Unsupported) {
+		_, err := openLimits(dir, driverOverlay, []string{"Overlay2.Size=1g"})
+		if want := "Storage option overlay2.size not supported. Filesystem does not support Project Quota: Filesystem does not support, or has not enabled quotas"; err == nil || err.Error() != want {
+			t.Errorf("without quotas: %v, want %s", err, want)
+		}
+	}
 	var none limits
 	for want, opts := range map[string]map[string]string{
 		errNoQuota.Error():    {"size": "1g"},
