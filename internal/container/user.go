@@ -16,9 +16,6 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/mount"
 )
 
-// maxUserFile bounds what is read of a container's /etc/passwd and /etc/group.
-const maxUserFile = 8 << 20
-
 // plainUser leaves out what follows a second colon, as Docker does.
 func plainUser(name string) string {
 	parts := strings.SplitN(name, ":", 3)
@@ -74,5 +71,5 @@ func readPlain(root mount.Root, name string) ([]byte, error) {
 	}
 	f := os.NewFile(uintptr(h), name)
 	defer f.Close() //nolint:errcheck // read only
-	return io.ReadAll(io.LimitReader(f, maxUserFile))
+	return io.ReadAll(io.LimitReader(f, mount.MaxUserFile))
 }

@@ -24,6 +24,10 @@ func OpenProc() (int, error) {
 	return proc, nil
 }
 
+// MaxUserFile bounds what is read of a container's /etc/passwd and /etc/group: an
+// image may contain a file of any size (CVE-2026-47262).
+const MaxUserFile = 8 << 20
+
 // OpenRegular opens a regular file for reading, through a handle of OpenProc's.
 // Anything else in its place is refused without having been opened: opening alone
 // arms a watchdog, rewinds a tape or waits. So are files in which the kernel

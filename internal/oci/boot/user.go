@@ -15,10 +15,6 @@ import (
 	"github.com/gantry-run/gantry/internal/oci/plan"
 )
 
-// maxUserFile bounds what is read of the container's /etc/passwd and /etc/group:
-// an image may contain a file of any size (CVE-2026-47262).
-const maxUserFile = 8 << 20
-
 // resolveUser finds the numbers behind a user in Docker's notation, in the
 // container's own files.
 func (b *initializer) resolveUser() error {
@@ -36,7 +32,7 @@ func (b *initializer) resolveUser() error {
 		return err
 	}
 	defer group.Close() //nolint:errcheck // read only
-	who, err := user.GetExecUser(want.User, nil, io.LimitReader(passwd, maxUserFile), io.LimitReader(group, maxUserFile))
+	who, err := user.GetExecUser(want.User, nil, io.LimitReader(passwd, mount.MaxUserFile), io.LimitReader(group, mount.MaxUserFile))
 	if err != nil {
 		return &userError{errs.Wrap(errs.InvalidArgument, err)}
 	}
@@ -47,7 +43,7 @@ func (b *initializer) resolveUser() error {
 		if _, err := group.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		more, err := user.GetAdditionalGroups(want.Groups, io.LimitReader(group, maxUserFile))
+		more, err := user.GetAdditionalGroups(want.Groups, io.LimitReader(group, mount.MaxUserFile))
 		if err != nil {
 			return &userError{errs.Wrap(errs.InvalidArgument, err)}
 		}
