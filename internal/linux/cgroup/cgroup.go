@@ -20,6 +20,7 @@ import (
 
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/mountinfo"
 )
 
 // Group is a container's control group in every hierarchy. It is a value that
@@ -111,18 +112,17 @@ func findInMountinfo(controllers []string) string {
 		return "" // as good as not mounted: nothing could be done with it
 	}
 	for line := range strings.Lines(string(data)) {
-		before, after, ok := strings.Cut(line, " - ")
-		left, right := strings.Fields(before), strings.Fields(after)
-		if !ok || len(left) < 5 || len(right) < 3 || left[3] != "/" {
+		m, err := mountinfo.Parse(line)
+		if err != nil || m.Root != "/" {
 			continue
 		}
-		if len(controllers) == 0 && right[0] == "cgroup2" {
-			return left[4]
+		if len(controllers) == 0 && m.Kind == "cgroup2" {
+			return m.Place
 		}
-		if len(controllers) > 0 && right[0] == "cgroup" {
-			for _, option := range strings.Split(right[2], ",") {
+		if len(controllers) > 0 && m.Kind == "cgroup" {
+			for _, option := range strings.Split(m.Options, ",") {
 				if option == controllers[0] {
-					return left[4]
+					return m.Place
 				}
 			}
 		}

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/mountinfo"
 )
 
 // Identity tells a mount from all others, also from those that come to its place
@@ -168,43 +167,14 @@ func readTable(proc int) (table, error) {
 	lines := bufio.NewScanner(file)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		if err := t.add(lines.Text()); err != nil {
+		m, err := mountinfo.Parse(lines.Text())
+		if err != nil {
 			return nil, err
 		}
+		t[m.ID] = tableEntry{m.Parent, m.Place}
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("list mounts: %w", err)
 	}
 	return t, nil
-}
-
-// add reads a line of mountinfo, see proc_pid_mountinfo(5).
-func (t table) add(line string) error {
-	fields := strings.SplitN(line, " ", 6)
-	if len(fields) < 6 {
-		return errors.New("list mounts: a line is too short")
-	}
-	id, err := strconv.ParseUint(fields[0], 10, 64)
-	parent, perr := strconv.ParseUint(fields[1], 10, 64)
-	if err != nil || perr != nil {
-		return fmt.Errorf("list mounts: %q is no number", fields[:2])
-	}
-	t[id] = tableEntry{parent, unescape(fields[4])}
-	return nil
-}
-
-// unescape undoes the octal numbers that stand for blanks in mountinfo.
-func unescape(s string) string {
-	var out strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				out.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		out.WriteByte(s[i])
-	}
-	return out.String()
 }

@@ -132,19 +132,7 @@ func TestUnmountHidden(t *testing.T) {
 }
 
 func TestMountTable(t *testing.T) {
-	list := table{}
-	for line, ok := range map[string]bool{
-		`36 35 98:0 /mnt1 /mnt\0402\134 rw,noatime master:1 - ext3 /dev/root rw`: true,
-		`37 36 0:1 / /x\04 rw - tmpfs none rw`:                                   true,
-		"":                                                                       false, "1 2 3": false, "x 1 0:1 / / rw": false, "1 x 0:1 / / rw": false,
-	} {
-		if err := list.add(line); (err == nil) != ok {
-			t.Errorf("%q: got %v", line, err)
-		}
-	}
-	if list[36].place != `/mnt 2\` || list[37].place != `/x\04` {
-		t.Errorf("got %+v", list)
-	}
+	list := table{36: {parent: 35}, 37: {parent: 36}}
 	list[35] = tableEntry{parent: 37} // no such thing comes from a kernel
 	if !list.isOn(37, 36) || !list.isOn(37, 35) || list.isOn(36, 99) || list.isOn(99, 36) {
 		t.Error("wrong order")

@@ -21,6 +21,7 @@ import (
 
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/mountinfo"
 )
 
 // usual is where the filesystem is mounted nearly everywhere.
@@ -41,10 +42,8 @@ func Find() (string, error) {
 		return "", err
 	}
 	for line := range strings.Lines(string(table)) {
-		mount, filesystem, _ := strings.Cut(line, " - ")
-		place, kind := strings.Fields(mount), strings.Fields(filesystem)
-		if len(place) > 4 && len(kind) > 0 && kind[0] == "resctrl" {
-			return place[4], nil
+		if m, err := mountinfo.Parse(line); err == nil && m.Kind == "resctrl" {
+			return m.Place, nil
 		}
 	}
 	return "", errs.New(errs.Unsupported, "intelRdt: no resctrl filesystem is mounted on this machine")
