@@ -27,7 +27,7 @@ func (c *container) probe(ctx context.Context, r *run, p *wire.Probe) (*wire.Pro
 		return nil, err
 	}
 	defer out.Close() //nolint:errcheck // read only
-	o.IO = oci.IO{Stdout: theirs, Stderr: theirs}
+	o.IO, o.OwnIO = oci.IO{Stdout: theirs, Stderr: theirs}, true
 	proc, err := r.rt.Exec(ctx, o)
 	closeAll(theirs)
 	if err != nil {

@@ -43,8 +43,8 @@ func remapped(t *testing.T) *engine {
 	return own(t, engineOptions{args: []string{"--userns-remap", "default"}, etc: etc})
 }
 
-// mappedDisk is what the daemon's directory needs.
-var mappedDisk = testenv.Linux(6, 3, "mapped ids on any disk")
+// mappedDisk is what the daemon's directory needs if it is in memory.
+var mappedDisk = testenv.Linux(6, 3, "mapped ids of tmpfs")
 
 // clients runs fn for every client with one daemon.
 func clients(t *testing.T, e *engine, fn func(t *testing.T, c *cli)) {
