@@ -60,27 +60,22 @@ func (m *mapping) layers(data []string) (mapped []string, err error) {
 		switch key {
 		case "upperdir":
 			upper = value
-			continue
 		case "workdir":
 			work = value
-			continue
-		case "lowerdir":
-			list := strings.Split(value, ":")
+		case "lowerdir", "lowerdir+":
+			list := []string{value}
+			if key == "lowerdir" {
+				list = strings.Split(value, ":")
+			}
 			for i := range list {
 				if list[i], err = m.layer(list[i]); err != nil {
 					return nil, err
 				}
 			}
-			value = strings.Join(list, ":")
-		case "lowerdir+":
-			if value, err = m.layer(value); err != nil {
-				return nil, err
-			}
+			mapped = append(mapped, key+"="+strings.Join(list, ":"))
 		default:
 			mapped = append(mapped, option)
-			continue
 		}
-		mapped = append(mapped, key+"="+value)
 	}
 	if upper == "" {
 		return mapped, nil
