@@ -225,19 +225,6 @@ func Pivot(newRoot int) error {
 	return nil
 }
 
-// MoveRoot makes newRoot the root by moving it over / and changing root: for
-// the initial ramfs, from which the kernel refuses to pivot. It is weaker than
-// Pivot, as the old root stays in the namespace.
-func MoveRoot(newRoot int) error {
-	if err := unix.Fchdir(newRoot); err != nil {
-		return fmt.Errorf("enter new root: %w", err)
-	}
-	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil && !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("move root: %w", err)
-	}
-	return changeRoot()
-}
-
 // ChangeRoot makes a directory the root directory of the calling thread, or of its
 // process, without touching the mount namespace, which may be others' too. It is
 // the weakest of the three: who may change root once more can get out.
