@@ -2,11 +2,14 @@ package oci
 
 import (
 	"fmt"
+	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/testenv"
@@ -80,5 +83,45 @@ func TestExecAffinity(t *testing.T) {
 				t.Errorf("the container itself: got %q", s.out.String())
 			}
 		})
+	}
+}
+
+// TestAffinityIsReset: a container has all CPUs of its cgroup, whatever the runtime was
+// restricted to.
+func TestAffinityIsReset(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	if runtime.NumCPU() < 2 {
+		t.Skip("needs 2 CPUs")
+	}
+	const allowed = "grep Cpus_allowed_list: /proc/self/status | { read a b; echo $b; }"
+	var before, first unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		t.Fatal(err)
+	}
+	first.Set(0)
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	restrict := func(set *unix.CPUSet) {
+		for _, thread := range threads {
+			if id, err := strconv.Atoi(thread.Name()); err == nil {
+				_ = unix.SchedSetaffinity(id, set) // it may have ended
+			}
+		}
+	}
+	restrict(&first)
+	defer restrict(&before)
+	want := fmt.Sprintf("0-%d\n", runtime.NumCPU()-1)
+	for name, edit := range map[string]func(*specs.Spec){"thread": nil, "process": withHook} {
+		if res := run(t, allowed, edit); res.out != want {
+			t.Errorf("%s: got %+v", name, res)
+		}
+	}
+	if res, err := execIn(t, background(t, nil), newProcess("sh", "-c", allowed)); err != nil || res.out != want {
+		t.Errorf("exec: got %+v, %v", res, err)
+	}
+	if res := run(t, allowed, func(s *specs.Spec) { s.Linux.Resources.CPU = &specs.LinuxCPU{Cpus: "1"} }); res.out != "1\n" {
+		t.Errorf("with a cpuset: got %+v", res)
 	}
 }

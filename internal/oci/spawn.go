@@ -50,7 +50,7 @@ type birth struct {
 	clone    uintptr
 	door     *cgroup.Door
 	prepare  func() error // on the forking thread, after it has entered the cgroup
-	cpus     plan.Set     // of that thread, nil: any
+	cpus     plan.Set     // of that thread, nil: all
 	oneShot  bool
 	log      *slog.Logger
 	uidMap   []syscall.SysProcIDMap

@@ -43,10 +43,21 @@ func CoarseTimers() error {
 	return nil
 }
 
+// maxCPUs is more than any kernel can have (CONFIG_NR_CPUS).
+const maxCPUs = 8192
+
 // RunOn restricts the calling thread and its children to CPUs, number n being bit
-// n%64 of word n/64. No words leave them as they are.
+// n%64 of word n/64. No words are all CPUs, those included that the machine gets
+// later: what the caller of the runtime was restricted to says nothing about a
+// container, whose CPUs are those of its cgroup.
 func RunOn(cpus []uint64) error {
 	if len(cpus) == 0 {
+		var all [maxCPUs / 64]uint64
+		for i := range all {
+			all[i] = ^uint64(0)
+		}
+		// Where it is forbidden the CPUs stay as they are.
+		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, 0, unsafe.Sizeof(all), uintptr(unsafe.Pointer(&all)))
 		return nil
 	}
 	_, _, errno := unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, 0, uintptr(len(cpus)*8), uintptr(unsafe.Pointer(&cpus[0])))

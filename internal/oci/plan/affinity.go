@@ -88,8 +88,8 @@ func BuildMemoryPolicy(p *specs.LinuxMemoryPolicy) (*MemoryPolicy, error) {
 	return &MemoryPolicy{mode, nodes}, nil
 }
 
-// Affinity says on which CPUs one more process of a container runs. Nil sets leave
-// it to the kernel.
+// Affinity says on which CPUs one more process of a container runs. No initial
+// set is all CPUs, no final one the initial.
 type Affinity struct {
 	Initial Set // of the thread that starts the process, before it enters the cgroup
 	Final   Set // of the process in its cgroup
