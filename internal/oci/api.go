@@ -99,8 +99,10 @@ type ExecOptions struct {
 	OwnIO         bool // see CreateOptions.OwnIO
 	ConsoleSocket string
 	PreserveFDs   []*os.File
-	Cgroup        string // sub-cgroup, runc's --cgroup; empty: the container's
-	IgnorePaused  bool
+	// Cgroups are groups below the container's to be in, see cgroup.Group.Open; none:
+	// the container's.
+	Cgroups      map[string]string
+	IgnorePaused bool
 }
 
 // Process is a started child. The caller owns PidFD and Console and must reap Pid.

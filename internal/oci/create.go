@@ -363,7 +363,7 @@ func (c *Container) layGround(spec *specs.Spec, limits *cgroup.Resources, device
 	if err != nil {
 		return g, err
 	}
-	if g.door, err = group.Open(""); err != nil {
+	if g.door, err = group.Open(nil); err != nil {
 		return g, err
 	}
 	g.filter, err = c.compileSeccomp(spec)

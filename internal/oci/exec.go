@@ -170,7 +170,7 @@ func (c *Container) spawnExec(o ExecOptions, p *plan.Init, filter *seccomp.Progr
 		return nil, fmt.Errorf("exec in container %q: %w", c.id, err)
 	}
 	defer fd.Close(pidfd)
-	door, err := c.state.Cgroup.Open(o.Cgroup)
+	door, err := c.state.Cgroup.Open(o.Cgroups)
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +280,7 @@ func (b *birth) joinByChild(pidfd, kinds int) {
 // controllers below it does not.
 func (c *Container) besideIfBusy(o ExecOptions, b *birth, pid int, spawn func() (*spawned, error)) (*spawned, error) {
 	s, err := spawn()
-	if !errors.Is(err, unix.EBUSY) || o.Cgroup != "" {
+	if !errors.Is(err, unix.EBUSY) || len(o.Cgroups) > 0 {
 		return s, err
 	}
 	unified, err := c.state.Cgroup.OpenOf(pid)

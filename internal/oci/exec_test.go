@@ -12,6 +12,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/gantry-run/gantry/internal/testenv"
+
 	"github.com/gantry-run/gantry/internal/errs"
 )
 
@@ -142,11 +144,40 @@ func TestExecSubCgroup(t *testing.T) {
 	c := background(t, nil)
 	for _, bad := range []string{"..", "a/../../b", "missing"} {
 		s := newStreams(t, "")
-		_, err := c.Exec(t.Context(), ExecOptions{Process: newProcess("true"), IO: s.io, Cgroup: bad})
+		_, err := c.Exec(t.Context(), ExecOptions{Process: newProcess("true"), IO: s.io, Cgroups: map[string]string{"": bad}})
 		s.handed()
 		s.done()
 		if err == nil {
 			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+// TestExecSubCgroups: on cgroup v1 each controller may have another group.
+func TestExecSubCgroups(t *testing.T) {
+	testenv.Need(t, testenv.CgroupV1)
+	c := background(t, nil)
+	memory := c.state.Cgroup.V1["memory"]
+	if err := os.Mkdir(memory+"/below", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	try := func(groups map[string]string) (string, error) {
+		s := newStreams(t, "")
+		p, err := c.Exec(t.Context(), ExecOptions{Process: newProcess("cat", "/proc/self/cgroup"), IO: s.io, Cgroups: groups})
+		s.handed()
+		if err == nil {
+			wait(t, p)
+		}
+		s.done()
+		return s.out.String(), err
+	}
+	out, err := try(map[string]string{"memory": "below", "pids": "/"})
+	if err != nil || !strings.Contains(out, ":memory:/below\n") || !strings.Contains(out, ":pids:/\n") {
+		t.Errorf("got %q, %v", out, err)
+	}
+	for _, groups := range []map[string]string{{"nope": "below"}, {"memory": "../x"}, {"memory": "missing"}, {"": "below"}} {
+		if _, err := try(groups); err == nil {
+			t.Errorf("%v was accepted", groups)
 		}
 	}
 }

@@ -81,7 +81,7 @@ func (a *app) exec(ctx context.Context, args []string, e execFlags) (int, error)
 		Process: process, ConsoleSocket: e.consoleSocket, IgnorePaused: e.ignorePaused,
 		IO: oci.IO{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr},
 	}
-	if o.Cgroup, err = subCgroup(e.cgroup); err != nil {
+	if o.Cgroups, err = subCgroups(e.cgroup); err != nil {
 		return 1, err
 	}
 	if o.PreserveFDs, err = preserved(e.preserveFDs, &process.Env); err != nil {
@@ -104,19 +104,29 @@ func (a *app) exec(ctx context.Context, args []string, e execFlags) (int, error)
 	return a.foreground(p, signals)
 }
 
-// subCgroup takes runc's [controller,…:]path; paths that differ by controller
-// are not supported, as on cgroup v2.
-func subCgroup(values []string) (string, error) {
-	switch len(values) {
-	case 0:
-		return "", nil
-	case 1:
-		if _, path, ok := strings.Cut(values[0], ":"); ok {
-			return path, nil
+// subCgroups reads [controller,…:]path. There may be several, if each has other
+// controllers; without controllers a path counts in all hierarchies.
+func subCgroups(values []string) (map[string]string, error) {
+	all := map[string]string{}
+	for _, v := range values {
+		controllers, path, ok := strings.Cut(v, ":")
+		if !ok {
+			if len(values) > 1 {
+				return nil, errs.New(errs.InvalidArgument, "invalid --cgroup argument: %s (missing <controller>: prefix)", v)
+			}
+			return map[string]string{"": v}, nil
 		}
-		return values[0], nil
+		for controller := range strings.SplitSeq(controllers, ",") {
+			if controller == "" {
+				return nil, errs.New(errs.InvalidArgument, "invalid --cgroup argument: %s (empty <controller> prefix)", v)
+			}
+			if _, ok := all[controller]; ok {
+				return nil, errs.New(errs.InvalidArgument, "invalid --cgroup argument(s): controller %s specified multiple times", controller)
+			}
+			all[controller] = path
+		}
 	}
-	return "", errs.New(errs.Unsupported, "more than one --cgroup is not supported")
+	return all, nil
 }
 
 // describe makes the process: from a file, or from the container's own with

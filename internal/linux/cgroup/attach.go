@@ -20,10 +20,12 @@ type Door struct {
 	unified int
 }
 
-// Open opens the group, or the group sub below it, for joining.
-func (g Group) Open(sub string) (_ *Door, err error) {
-	if strings.Contains("/"+sub+"/", "/../") {
-		return nil, errs.New(errs.InvalidArgument, "bad sub cgroup path: %s", sub)
+// Open opens the group for joining, or groups below it: below maps v1 controllers to
+// relative paths; that of the empty name counts in all hierarchies.
+func (g Group) Open(below map[string]string) (_ *Door, err error) {
+	subs, err := g.subGroups(below)
+	if err != nil {
+		return nil, err
 	}
 	d := &Door{unified: -1}
 	defer func() {
@@ -32,6 +34,7 @@ func (g Group) Open(sub string) (_ *Door, err error) {
 		}
 	}()
 	for _, dir := range g.dirs() {
+		sub := subs[dir]
 		unified := dir == g.Unified
 		dir = filepath.Join(dir, sub)
 		if unified {
@@ -48,6 +51,34 @@ func (g Group) Open(sub string) (_ *Door, err error) {
 		d.tasks = append(d.tasks, fd)
 	}
 	return d, nil
+}
+
+// subGroups finds out which group below each of the group's directories is meant.
+func (g Group) subGroups(below map[string]string) (map[string]string, error) {
+	if len(below) == 0 {
+		return nil, nil
+	}
+	subs := map[string]string{}
+	for controller, sub := range below {
+		if strings.Contains("/"+sub+"/", "/../") {
+			return nil, errs.New(errs.InvalidArgument, "bad sub cgroup path: %s", sub)
+		}
+		if controller == "" {
+			for _, dir := range g.dirs() {
+				subs[dir] = sub
+			}
+			continue
+		}
+		dir, ok := g.V1[controller]
+		if !ok {
+			return nil, errs.New(errs.InvalidArgument, "unknown controller %s of cgroup v1", controller)
+		}
+		if other, ok := subs[dir]; ok && other != sub {
+			return nil, errs.New(errs.InvalidArgument, "controller %s is mounted together with one for which there is another cgroup", controller)
+		}
+		subs[dir] = sub
+	}
+	return subs, nil
 }
 
 // EnterV1 moves the calling thread, and nothing else, into the v1 groups. What
