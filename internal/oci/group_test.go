@@ -32,7 +32,7 @@ func TestGroupOfAnother(t *testing.T) {
 			spec := newSpec("true")
 			spec.Linux.CgroupsPath, spec.Linux.Resources.Pids = other, &specs.LinuxPids{Limit: ptr[int64](88)}
 			id := testenv.Unique("late")
-			if _, _, err := r.Run(t.Context(), id, CreateOptions{Bundle: newBundle(t), Spec: spec}); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "in use") {
+			if _, _, err := r.Run(t.Context(), id, CreateOptions{Bundle: newBundle(t), Spec: spec}); !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), "not empty") {
 				t.Errorf("%s, %s: got %v", name, other, err)
 			}
 			// What a caller does after such a failure.

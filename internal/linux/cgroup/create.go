@@ -128,9 +128,9 @@ func (g Group) checkUnused(dir string) error {
 func refuse(dir string, populated, frozen bool) error {
 	switch {
 	case populated:
-		return errs.New(errs.Conflict, "%s is in use: there are processes in it", dir)
+		return errs.New(errs.Conflict, "container's cgroup is not empty: there are processes in %s", dir)
 	case frozen:
-		return errs.New(errs.Conflict, "%s is frozen", dir)
+		return errs.New(errs.Conflict, "container's cgroup unexpectedly frozen: %s", dir)
 	}
 	return nil
 }
