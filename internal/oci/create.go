@@ -36,7 +36,9 @@ func (r *Runtime) Run(ctx context.Context, id string, o CreateOptions) (*Contain
 	if err != nil {
 		return nil, nil, err
 	}
-	c.runHostHooks(ctx, "poststart", c.state.Poststart, specs.StateRunning)
+	if err := c.runHooks("poststart", c.state.Poststart, specs.StateRunning); err != nil {
+		return nil, nil, errors.Join(err, c.Delete(ctx, true), p.abandon())
+	}
 	return c, p, nil
 }
 

@@ -96,10 +96,46 @@ func TestFailingHooks(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	// After start it is too late to fail.
-	spec := newSpec("echo", "ran")
-	spec.Hooks = &specs.Hooks{Poststart: fail, Poststop: fail}
+	// The program runs already: it ends with the container.
+	spec := newSpec("sleep", "1000")
+	spec.Hooks = &specs.Hooks{Poststart: fail}
+	if _, err := runSpec(t, r, CreateOptions{Bundle: bundle, Spec: spec}); err == nil || !strings.Contains(err.Error(), "error running poststart hook #0: ") {
+		t.Errorf("poststart: got %v", err)
+	}
+	s := newStreams(t, "")
+	c, p, err := r.Create(t.Context(), "started", CreateOptions{Bundle: bundle, Spec: spec, IO: s.io})
+	s.handed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "error running poststart hook #0: ") {
+		t.Errorf("poststart of a created one: got %v", err)
+	}
+	if code := wait(t, p); code != 137 {
+		t.Errorf("the program goes on: %d", code)
+	}
+	s.done()
+	if err := c.Delete(t.Context(), false); err != nil {
+		t.Error(err)
+	}
+	// After the end it is too late to fail.
+	spec = newSpec("echo", "ran")
+	spec.Hooks = &specs.Hooks{Poststop: fail}
 	if res, err := runSpec(t, r, CreateOptions{Bundle: bundle, Spec: spec}); err != nil || res.out != "ran\n" {
+		t.Errorf("got %+v, %v", res, err)
+	}
+}
+
+// TestHookSurroundings: what hooks find that say nothing about it, as with runc.
+func TestHookSurroundings(t *testing.T) {
+	r, bundle := newRuntime(t), newBundle(t)
+	spec := newSpec("cat", "/tmp/made")
+	spec.Process.Env = append(spec.Process.Env, "ONE=two")
+	sh := func(script string) []specs.Hook {
+		return []specs.Hook{{Path: "/bin/busybox", Args: []string{"sh", "-c", script}}}
+	}
+	spec.Hooks = &specs.Hooks{CreateContainer: sh("echo here >tmp/made"), StartContainer: sh("echo $ONE >>/tmp/made")}
+	if res, err := runSpec(t, r, CreateOptions{Bundle: bundle, Spec: spec}); err != nil || res.out != "here\ntwo\n" {
 		t.Errorf("got %+v, %v", res, err)
 	}
 }

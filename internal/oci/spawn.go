@@ -501,6 +501,18 @@ func (s *spawned) process(consoleSocket string) (*Process, error) {
 	return p, nil
 }
 
+// abandon reaps a process that has ended and that the caller will never see.
+func (p *Process) abandon() error {
+	s := &spawned{child: ns.Child{Pid: p.Pid, PidFD: int(p.PidFD.Fd())}, sock: -1, console: -1, mounts: -1}
+	err := s.reap()
+	for _, f := range []*os.File{p.PidFD, p.Console, p.Mounts} {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}
+	return err
+}
+
 func (s *spawned) closeFiles() {
 	fd.Close(s.sock)
 	fd.Close(s.console)
@@ -520,7 +532,13 @@ func (s *spawned) kill() error {
 	if err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill init: %w", err)
 	}
-	for {
+	return s.reap()
+}
+
+// reap waits for the child's end.
+func (s *spawned) reap() error {
+	var err error = unix.EINTR
+	for errors.Is(err, unix.EINTR) {
 		err = unix.Waitid(unix.P_PIDFD, s.child.PidFD, nil, unix.WEXITED, nil)
 		if !errors.Is(err, unix.EINTR) {
 			break

@@ -55,7 +55,9 @@ func (c *Container) Start(ctx context.Context) error {
 	if err := os.Remove(c.file(startSocket)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("start container %q: %w", c.id, err)
 	}
-	c.runHostHooks(ctx, "poststart", c.state.Poststart, specs.StateRunning)
+	if err := c.runHooks("poststart", c.state.Poststart, specs.StateRunning); err != nil {
+		return errors.Join(err, c.killAll(ctx, specs.StateRunning))
+	}
 	return nil
 }
 

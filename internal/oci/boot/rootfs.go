@@ -51,6 +51,11 @@ func (b *initializer) build() error {
 		return err
 	}
 	if err := b.runHooks("createContainer", p.Hooks.Create); err != nil {
+	if len(p.Hooks.Create) > 0 {
+		if err := unix.Fchdir(b.root.FD()); err != nil { // hooks in the field count on it
+			return fmt.Errorf("enter root: %w", err)
+		}
+	}
 		return err
 	}
 	if err := b.hideRoot(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -28,7 +29,13 @@ func (b *initializer) awaitStart() error {
 		fd.Close(listener)
 		b.sock = conn
 	}
-	return b.runHooks("startContainer", b.plan.Hooks.StartContainer)
+	hooks := slices.Clone(b.plan.Hooks.StartContainer)
+	for i := range hooks {
+		if len(hooks[i].Env) == 0 { // the specification is silent; with runc it is the program's
+			hooks[i].Env = b.environment()
+		}
+	}
+	return b.runHooks("startContainer", hooks)
 }
 
 func accept(listener int) (int, error) {
