@@ -323,6 +323,52 @@ func TestDeleteForceKillsAllProcesses(t *testing.T) {
 	}
 }
 
+// TestKillWithoutPIDNamespace: SIGKILL to the container is for all its processes where
+// they do not end with init, also when init has ended.
+func TestKillWithoutPIDNamespace(t *testing.T) {
+	r := newRuntime(t)
+	spec := newSpec("sh", "-c", "sleep 1000 & sleep 1000 & sleep 1000; true")
+	spec.Linux.Namespaces = without(spec, specs.PIDNamespace)
+	for name, initEnds := range map[string]bool{"alive": false, "init has ended": true} {
+		c, p, err := r.Run(t.Context(), testenv.Unique("kill"), CreateOptions{Bundle: newBundle(t), Spec: spec})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "children", func() bool { pids, _ := c.Pids(); return len(pids) == 4 })
+		if initEnds {
+			if err := unix.Kill(p.Pid, unix.SIGKILL); err != nil {
+				t.Error(err)
+			}
+			wait(t, p)
+		}
+		if err := c.Signal(t.Context(), unix.SIGKILL, false); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !initEnds {
+			wait(t, p)
+		}
+		eventually(t, "end", func() bool { pids, err := c.Pids(); return err == nil && len(pids) == 0 })
+		if err := c.Delete(t.Context(), true); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestSignalBeforeStart: what would end the program ends an init that waits to become it.
+func TestSignalBeforeStart(t *testing.T) {
+	c, p, err := newRuntime(t).Create(t.Context(), "waiting", CreateOptions{Bundle: newBundle(t), Spec: newSpec("true")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Signal(t.Context(), unix.SIGTERM, false); err != nil {
+		t.Error(err)
+	}
+	wait(t, p)
+	if err := c.Delete(t.Context(), true); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestList(t *testing.T) {
 	r := newRuntime(t)
 	if all, err := r.List(); err != nil || len(all) != 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -14,8 +15,9 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/ns"
 )
 
-// Signal sends a signal to the container's init, or to all its processes. A
-// container that has ended is errs.Conflict; with all that is no error, since
+// Signal sends a signal to the container's init, or to all its processes: SIGKILL
+// without a PID namespace of the container's own too, where they do not end with init.
+// A container that has ended is errs.Conflict; with all that is no error, since
 // the aim is reached.
 func (c *Container) Signal(ctx context.Context, sig unix.Signal, all bool) error {
 	if all && !c.state.Cgroup.Empty() {
@@ -23,6 +25,11 @@ func (c *Container) Signal(ctx context.Context, sig unix.Signal, all bool) error
 			return fmt.Errorf("signal container %q: %w", c.id, err)
 		}
 		return nil
+	}
+	if sig == unix.SIGKILL && c.state.SharedPIDs {
+		if pids, err := c.Pids(); err == nil && len(pids) > 0 {
+			return c.Signal(ctx, sig, true) // nothing but the cgroup tells who belongs to it
+		}
 	}
 	notRunning := errs.New(errs.Conflict, "container not running")
 	// A zombie takes signals, to no effect.
@@ -41,6 +48,14 @@ func (c *Container) Signal(ctx context.Context, sig unix.Signal, all bool) error
 		return fmt.Errorf("signal container %q: %w", c.id, err)
 	}
 	defer fd.Close(pidfd)
+	if slices.Contains(ending, sig) {
+		// Init waits for its start with nothing but the kernel's treatment of signals, by
+		// which those to the first process of a namespace are lost. The program's own will
+		// be in force once it has started.
+		if status, err := c.Status(); err == nil && status == specs.StateCreated {
+			sig = unix.SIGKILL
+		}
+	}
 	err = unix.PidfdSendSignal(pidfd, sig, nil, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return notRunning
@@ -53,6 +68,9 @@ func (c *Container) Signal(ctx context.Context, sig unix.Signal, all bool) error
 	}
 	return nil
 }
+
+// ending are signals by which a process is told to end.
+var ending = []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT}
 
 // thawForDeath lets a frozen init die: a v1 freezer holds back even SIGKILL.
 func (c *Container) thawForDeath(ctx context.Context) {

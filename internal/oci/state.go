@@ -50,6 +50,7 @@ type record struct {
 	LatePids     *int64             `json:"latePids,omitempty"` // a limit that is set last, see tightPids
 	UserNS       bool               `json:"userNS,omitempty"`
 	TimeNS       bool               `json:"timeNS,omitempty"`
+	SharedPIDs   bool               `json:"sharedPIDs,omitempty"` // the PID namespace does not end with init
 	Keyring      string             `json:"keyring,omitempty"`
 	ExecCPUs     *specs.CPUAffinity `json:"execCPUs,omitempty"` // of processes that have none of their own
 	MemoryPolicy *plan.MemoryPolicy `json:"memoryPolicy,omitempty"`

@@ -141,6 +141,7 @@ func (r *record) encode() ([]byte, error) {
 	o.optional("latePids", r.LatePids != nil, r.LatePids)
 	o.flag("userNS", r.UserNS)
 	o.flag("timeNS", r.TimeNS)
+	o.flag("sharedPIDs", r.SharedPIDs)
 	o.nonempty("keyring", r.Keyring)
 	o.optional("execCPUs", r.ExecCPUs != nil, r.ExecCPUs)
 	o.optional("sharedMounts", r.Shared != nil, r.Shared)

@@ -37,7 +37,7 @@ const maxSignal = 64
 
 func parseSignal(s string) (unix.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil {
-		if n < 1 || n > maxSignal {
+		if n < 0 || n > maxSignal { // 0 asks whether there is somebody
 			return 0, errs.New(errs.InvalidArgument, "invalid signal %q", s)
 		}
 		return unix.Signal(n), nil
