@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,6 +61,23 @@ func TestUserNamespace(t *testing.T) {
 	st, err := os.Stat(filepath.Join(bundle, "rootfs/tmp/x"))
 	if err != nil || st.Size() != 0 {
 		t.Error(err)
+	}
+}
+
+// TestUserNamespaceExecShared: an exec that has entered a user namespace has no right to
+// join namespaces of the machine's any more, and need not.
+func TestUserNamespaceExecShared(t *testing.T) {
+	r, bundle := newRuntime(t), newBundle(t)
+	spec := newSpec("sleep", "1000")
+	mapped(t, bundle)(spec)
+	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool {
+		return n.Type == specs.CgroupNamespace || n.Type == specs.IPCNamespace
+	})
+	c := startOf(t, r, CreateOptions{Bundle: bundle, Spec: spec})
+	res, err := execIn(t, c, newProcess("sh", "-c", `id -u; for n in cgroup ipc mnt net pid user uts; do
+		test $(readlink /proc/self/ns/$n) = $(readlink /proc/1/ns/$n) || echo different $n; done`))
+	if err != nil || res.out != "0\n" {
+		t.Errorf("got %+v, %v", res, err)
 	}
 }
 
