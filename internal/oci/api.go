@@ -149,7 +149,13 @@ type ExecError struct {
 }
 
 // Error reads as runc's does, since people and scripts match on it.
-func (e *ExecError) Error() string { return "exec: " + quote(e.Program) + ": " + e.Err.Error() }
+	Tried   bool // execve itself failed, of a script for want of its interpreter for example
+func (e *ExecError) Error() string {
+	if e.Tried {
+		return "exec " + e.Program + ": " + e.Err.Error()
+	}
+	return "exec: " + quote(e.Program) + ": " + e.Err.Error()
+}
 
 // Unwrap gives the cause.
 func (e *ExecError) Unwrap() error { return e.Err }

@@ -74,7 +74,7 @@ func TestProgramErrors(t *testing.T) {
 		{"/etc/passwd", `exec: "/etc/passwd": permission denied`, errs.Permission, false},
 		{"/etc/passwd/x", `exec: "/etc/passwd/x": stat /etc/passwd/x: not a directory`, errs.Permission, false},
 		{"/script", `exec: "/script": no such file or directory`, errs.NotFound, true},
-		{"/garbage", `exec: "/garbage": exec format error`, errs.Permission, true},
+		{"/garbage", `exec /garbage: exec format error`, errs.Permission, true},
 	} {
 		check := func(verb string, err error) {
 			t.Helper()

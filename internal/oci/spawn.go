@@ -460,7 +460,7 @@ func decodeFailure(body []byte) error {
 func failure(f boot.Failure) error {
 	switch {
 	case f.Exec:
-		return &ExecError{Program: f.Program, Err: errs.New(f.Kind, "%s", f.Message)}
+		return &ExecError{Program: f.Program, Err: errs.New(f.Kind, "%s", f.Message), Tried: f.Errno != 0}
 	case f.User:
 		return &UserError{Err: errs.New(f.Kind, "%s", f.Message)}
 	}
