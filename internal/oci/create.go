@@ -87,8 +87,15 @@ func (r *Runtime) plan(id string, o CreateOptions, wait bool) (*Container, *crea
 	if err != nil {
 		return nil, nil, err
 	}
+	r.warnOfCaps(job.spec.Process.Capabilities)
 	c, err := r.newContainer(id, job)
 	return c, job, err
+}
+
+func (r *Runtime) warnOfCaps(c *specs.LinuxCapabilities) {
+	for _, name := range plan.LostAmbient(c) {
+		r.log.Warn("can't raise ambient capability " + name + ": it is not permitted and inheritable too")
+	}
 }
 
 func newCreation(id string, o CreateOptions, wait bool) (*creation, error) {

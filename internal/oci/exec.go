@@ -91,6 +91,7 @@ func (c *Container) planExec(spec *specs.Process) (*plan.Init, *seccomp.Program,
 		return nil, nil, errs.New(errs.InvalidArgument, "process property must not be empty")
 	}
 	process, err := plan.BuildProcess(spec, c.state.Annotations)
+	c.rt.warnOfCaps(spec.Capabilities)
 	if err != nil {
 		return nil, nil, err
 	}

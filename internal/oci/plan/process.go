@@ -88,6 +88,19 @@ func dedupeEnv(env []string) []string {
 	return out
 }
 
+// LostAmbient names the ambient capabilities that a process is asked to have and cannot,
+// since they are not permitted and inheritable as well.
+func LostAmbient(c *specs.LinuxCapabilities) []string {
+	if c == nil || len(c.Ambient) == 0 {
+		return nil
+	}
+	asked, _ := capability.Parse(c.Ambient)
+	if lost := asked &^ buildCaps(c).Ambient; lost != 0 {
+		return strings.Split(lost.String(), ",")
+	}
+	return nil
+}
+
 // buildCaps ignores names that this kernel generation does not have, as runc
 // does: a profile made for a newer kernel still works. An ambient capability
 // must also be permitted and inheritable; what is not is dropped.
