@@ -63,7 +63,9 @@ type CreateOptions struct {
 	// ConsoleSocket receives the terminal's master (runc's --console-socket).
 	// Empty and Spec.Process.Terminal set: Process.Console holds the master.
 	ConsoleSocket string
-	PreserveFDs   []*os.File // become fd 3, 4, … of the process
+	// KeepLineEnds keeps the terminal from translating newlines, see tty.KeepLineEnds.
+	KeepLineEnds bool
+	PreserveFDs  []*os.File // become fd 3, 4, … of the process
 	// User, if set, replaces Spec.Process.User: it is resolved in the container.
 	User         *NamedUser
 	NoPivot      bool
@@ -98,6 +100,7 @@ type ExecOptions struct {
 	IO            IO
 	OwnIO         bool // see CreateOptions.OwnIO
 	ConsoleSocket string
+	KeepLineEnds  bool // see CreateOptions
 	PreserveFDs   []*os.File
 	// Cgroups are groups below the container's to be in, see cgroup.Group.Open; none:
 	// the container's.

@@ -140,6 +140,7 @@ func newCreation(id string, o CreateOptions, wait bool) (*creation, error) {
 		return nil, errs.New(errs.Unsupported, "only for a container in a user namespace, and by root, can the ids of the root filesystem be mapped")
 	}
 	job.plan.Process.User = o.User.plan()
+	job.plan.Process.KeepLineEnds = o.KeepLineEnds
 	job.plan.Root.NoPivot = o.NoPivot
 	if !o.NoNewKeyring {
 		job.plan.Keyring = "_ses." + id

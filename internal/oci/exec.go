@@ -28,7 +28,7 @@ func (c *Container) Exec(ctx context.Context, o ExecOptions) (_ *Process, err er
 	if err != nil {
 		return nil, err
 	}
-	p.Process.User = o.User.plan()
+	p.Process.User, p.Process.KeepLineEnds = o.User.plan(), o.KeepLineEnds
 	var undo cleanup.Stack
 	defer func() {
 		if err != nil {

@@ -78,7 +78,7 @@ func (a *app) exec(ctx context.Context, args []string, e execFlags) (int, error)
 		return 1, err
 	}
 	o := oci.ExecOptions{
-		Process: process, ConsoleSocket: e.consoleSocket, IgnorePaused: e.ignorePaused,
+		Process: process, ConsoleSocket: e.consoleSocket, KeepLineEnds: e.consoleSocket == "", IgnorePaused: e.ignorePaused,
 		IO: oci.IO{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr},
 	}
 	if o.Cgroups, err = subCgroups(e.cgroup); err != nil {

@@ -41,7 +41,7 @@ func (c *createFlags) options() (oci.CreateOptions, error) {
 		return oci.CreateOptions{}, err
 	}
 	o := oci.CreateOptions{
-		Bundle: bundle, ConsoleSocket: c.consoleSocket, NoPivot: c.noPivot, NoNewKeyring: c.noNewKeyring,
+		Bundle: bundle, ConsoleSocket: c.consoleSocket, KeepLineEnds: c.consoleSocket == "", NoPivot: c.noPivot, NoNewKeyring: c.noNewKeyring,
 		IO: oci.IO{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr},
 	}
 	if o.Spec, err = oci.LoadSpec(bundle); err != nil {

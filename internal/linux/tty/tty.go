@@ -84,8 +84,24 @@ func MakeControlling(fd int) error {
 	return nil
 }
 
-// MakeRaw puts the terminal fd into raw mode, in which every byte passes
-// unchanged, and returns what restores it.
+// KeepLineEnds stops the terminal fd, either side, from making a return and a newline
+// of each newline of its programs, for whoever shows them on another terminal, which
+// does so itself, or nowhere.
+func KeepLineEnds(fd int) error {
+	mode, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return fmt.Errorf("read terminal mode: %w", err)
+	}
+	mode.Oflag &^= unix.ONLCR
+	if err := unix.IoctlSetTermios(fd, unix.TCSETS, mode); err != nil {
+		return fmt.Errorf("set terminal mode: %w", err)
+	}
+	return nil
+}
+
+// MakeRaw puts the terminal fd into raw mode, in which every byte of input passes
+// unchanged, and returns what restores it. Output is translated as before: see
+// KeepLineEnds.
 func MakeRaw(fd int) (restore func() error, err error) {
 	old, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
@@ -93,7 +109,6 @@ func MakeRaw(fd int) (restore func() error, err error) {
 	}
 	raw := *old
 	raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
-	raw.Oflag &^= unix.OPOST
 	raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
 	raw.Cflag = raw.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
 	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0

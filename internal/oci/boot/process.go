@@ -80,6 +80,11 @@ func (b *initializer) openTerminal() error {
 		return err
 	}
 	defer pair.Close() // of what useTerminal has not taken
+	if p.KeepLineEnds {
+		if err := tty.KeepLineEnds(pair.Slave); err != nil {
+			return err
+		}
+	}
 	if p.Height != 0 || p.Width != 0 {
 		if err := tty.Resize(pair.Slave, p.Height, p.Width); err != nil {
 			return err

@@ -272,6 +272,7 @@ func (c *codec) process(p *Process) {
 	optional(c, &p.Umask, func(u *uint32) { num(c, u) })
 	c.bool(&p.Terminal)
 	num(c, &p.Height)
+	c.bool(&p.KeepLineEnds)
 	num(c, &p.Width)
 	optional(c, &p.Caps, func(s *capability.Sets) {
 		for _, m := range []*capability.Mask{&s.Bounding, &s.Effective, &s.Permitted, &s.Inheritable, &s.Ambient} {

@@ -136,6 +136,7 @@ type Process struct {
 
 	Terminal      bool
 	Height, Width uint16
+	KeepLineEnds  bool // of the terminal, see tty.KeepLineEnds
 
 	Caps        *capability.Sets // nil: keep all
 	NoNewPrivs  bool
