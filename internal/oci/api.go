@@ -149,10 +149,10 @@ type Process struct {
 type ExecError struct {
 	Program string
 	Err     error
+	Tried   bool // execve itself failed, of a script for want of its interpreter for example
 }
 
 // Error reads as runc's does, since people and scripts match on it.
-	Tried   bool // execve itself failed, of a script for want of its interpreter for example
 func (e *ExecError) Error() string {
 	if e.Tried {
 		return "exec " + e.Program + ": " + e.Err.Error()

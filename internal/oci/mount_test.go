@@ -274,3 +274,34 @@ func TestRefusedRootLeavesNothingOpen(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestTmpfsMode: a tmpfs has the mode of the directory that it covers, unless it has
+// one of its own.
+func TestTmpfsMode(t *testing.T) {
+	r, bundle := newRuntime(t), newBundle(t)
+	if err := os.Mkdir(filepath.Join(bundle, "rootfs/private"), 0o710); err != nil {
+		t.Fatal(err)
+	}
+	spec := withMounts(newSpec("stat", "-c", "%a", "/private", "/new"),
+		specs.Mount{Destination: "/private", Type: "tmpfs", Source: "tmpfs"}, specs.Mount{Destination: "/new", Type: "tmpfs", Source: "tmpfs"})
+	if res, err := runSpec(t, r, CreateOptions{Bundle: bundle, Spec: spec}); err != nil || res.out != "710\n1777\n" {
+		t.Errorf("got %+v, %v", res, err)
+	}
+	spec.Mounts[len(spec.Mounts)-2].Options = []string{"mode=1500"}
+	if res, err := runSpec(t, r, CreateOptions{Bundle: bundle, Spec: spec}); err != nil || res.out != "1500\n755\n" /* the first made it */ {
+		t.Errorf("got %+v, %v", res, err)
+	}
+}
+
+// TestNoPivotHidesKernel: where the old root stays, procfs must not: the kernel would
+// let the root of a user namespace mount it anew, without what masks it.
+func TestNoPivotHidesKernel(t *testing.T) {
+	spec := newSpec("busybox", "unshare", "-mrpf", "sh", "-c", "busybox mount -t proc none /proc && echo mounted")
+	caps := &spec.Process.Capabilities
+	(*caps).Bounding, (*caps).Permitted = append((*caps).Bounding, "CAP_SETFCAP"), append((*caps).Permitted, "CAP_SETFCAP")
+	for _, noPivot := range []bool{false, true} {
+		if res, err := runSpec(t, newRuntime(t), CreateOptions{Bundle: newBundle(t), Spec: spec, NoPivot: noPivot}); err != nil || res.out != "" || !strings.Contains(res.err, "permission denied") {
+			t.Errorf("no pivot %v: got %+v, %v", noPivot, res, err)
+		}
+	}
+}

@@ -1,7 +1,7 @@
 package oci
 
 import (
-	"fmt"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -118,7 +118,7 @@ func buildDeviceRules(r *specs.LinuxResources) ([]cgroup.DeviceRule, error) {
 	}
 	var out []cgroup.DeviceRule
 	for _, d := range r.Devices {
-		rule := cgroup.DeviceRule{Allow: d.Allow, Major: -1, Minor: -1, Access: d.Access}
+		rule := cgroup.DeviceRule{Allow: d.Allow, Major: -1, Minor: -1}
 		switch d.Type {
 		case "", "a":
 			rule.Type = 'a'
@@ -127,10 +127,8 @@ func buildDeviceRules(r *specs.LinuxResources) ([]cgroup.DeviceRule, error) {
 		default:
 			return nil, errs.New(errs.InvalidArgument, "invalid type %q in device rule", d.Type)
 		}
-		if rule.Access == "" {
-			rule.Access = "rwm"
-		}
-		if err := checkAccess(rule.Access); err != nil {
+		var err error
+		if rule.Access, err = buildAccess(d.Access); err != nil {
 			return nil, err
 		}
 		if d.Major != nil && rule.Type != 'a' {
@@ -144,11 +142,20 @@ func buildDeviceRules(r *specs.LinuxResources) ([]cgroup.DeviceRule, error) {
 	return append(out, alwaysAllowed...), nil
 }
 
-func checkAccess(access string) error {
-	for _, c := range access {
-		if c != 'r' && c != 'w' && c != 'm' {
-			return errs.Wrap(errs.InvalidArgument, fmt.Errorf("invalid access %q in device rule", access))
+// buildAccess orders the letters of a rule. Unknown ones mean nothing, as with runc,
+// unless there are no others.
+func buildAccess(access string) (string, error) {
+	if access == "" {
+		return "rwm", nil
+	}
+	var out []byte
+	for _, c := range []byte("rwm") {
+		if strings.IndexByte(access, c) >= 0 {
+			out = append(out, c)
 		}
 	}
-	return nil
+	if len(out) == 0 {
+		return "", errs.New(errs.InvalidArgument, "invalid access %q in device rule", access)
+	}
+	return string(out), nil
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/linux/fd"
+	"github.com/gantry-run/gantry/internal/linux/mountinfo"
 )
 
 // MoveRoot makes newRoot the root by moving it over / and changing root: for
@@ -69,14 +70,12 @@ func kernelMounts(root string) ([]string, error) {
 	}
 	var all []string
 	for line := range strings.Lines(string(data)) {
-		before, after, _ := strings.Cut(line, " - ")
-		fields := strings.Fields(before)
-		kind, _, _ := strings.Cut(after, " ")
-		if len(fields) < 5 || kind != "proc" && kind != "sysfs" {
-			continue
+		m, err := mountinfo.Parse(line)
+		if err != nil {
+			return nil, err
 		}
-		if at := unescape(fields[4]); !strings.HasPrefix(at+"/", root+"/") {
-			all = append(all, at)
+		if (m.Kind == "proc" || m.Kind == "sysfs") && !strings.HasPrefix(m.Place+"/", root+"/") {
+			all = append(all, m.Place)
 		}
 	}
 	return all, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -50,12 +51,12 @@ func (b *initializer) build() error {
 	if err := b.parentHooks(); err != nil {
 		return err
 	}
-	if err := b.runHooks("createContainer", p.Hooks.Create); err != nil {
 	if len(p.Hooks.Create) > 0 {
 		if err := unix.Fchdir(b.root.FD()); err != nil { // hooks in the field count on it
 			return fmt.Errorf("enter root: %w", err)
 		}
 	}
+	if err := b.runHooks("createContainer", p.Hooks.Create); err != nil {
 		return err
 	}
 	if err := b.hideRoot(); err != nil {
@@ -136,7 +137,7 @@ func attachRoots(r *plan.Root, ids mount.IDs) (*mount.Detached, error) {
 	}
 	var top *mount.Detached
 	for _, m := range mounts {
-		d, err := attachRoot(r.Path, m, ids)
+		d, err := attachRoot(r.Path, m, ids, r.Slave)
 		if top != nil {
 			top.Close()
 		}
@@ -148,7 +149,7 @@ func attachRoots(r *plan.Root, ids mount.IDs) (*mount.Detached, error) {
 	return top, nil
 }
 
-func attachRoot(dir string, m plan.RootMount, ids mount.IDs) (*mount.Detached, error) {
+func attachRoot(dir string, m plan.RootMount, ids mount.IDs, slave bool) (*mount.Detached, error) {
 	target, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -160,8 +161,11 @@ func attachRoot(dir string, m plan.RootMount, ids mount.IDs) (*mount.Detached, e
 		if err != nil {
 			return nil, err
 		}
-		// pivot_root refuses a shared root.
-		err = d.SetAttr(mount.Attr{Set: o.Set, Clear: o.Clear, Propagation: unix.MS_PRIVATE}, false)
+		a := mount.Attr{Set: o.Set, Clear: o.Clear, Propagation: unix.MS_PRIVATE} // pivot_root refuses a shared root
+		if slave {
+			a.Propagation = unix.MS_SLAVE
+		}
+		err = d.SetAttr(a, false)
 		if err == nil && o.IDMap {
 			err = d.MapIDs(ids.Users, o.RecIDMap)
 		}
@@ -205,6 +209,12 @@ func (b *initializer) fillRoot() error {
 			fd.Close(handle)
 		}
 	}
+	if p := &b.plan.Process; p.Terminal && len(later) > 0 {
+		// For bindConsole, which comes later; if it cannot be made that will tell.
+		if handle, err := b.root.OpenOrCreate("/dev/console", false); err == nil {
+			fd.Close(handle)
+		}
+	}
 	for _, l := range later {
 		if err := l.mount.SetAttr(mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, false); err != nil {
 			return fmt.Errorf("make %s read-only: %w", l.target, err)
@@ -238,6 +248,9 @@ func (b *initializer) mountTarget(m plan.Mount) ([]laterReadOnly, error) {
 	if m.Type == "cgroup" || m.Type == "cgroup2" {
 		return b.mountCgroup(m)
 	}
+	if m.Type == "tmpfs" {
+		m.Options.Data = b.inheritMode(m)
+	}
 	d, dir, err := b.makeMount(m)
 	if err != nil {
 		return nil, err
@@ -267,6 +280,25 @@ func (b *initializer) mountTarget(m plan.Mount) ([]laterReadOnly, error) {
 	}
 	d.Close()
 	return nil, nil
+}
+
+// inheritMode gives the options of a tmpfs, with the mode of the directory that it
+// covers unless they have one.
+func (b *initializer) inheritMode(m plan.Mount) []string {
+	data := m.Options.Data
+	if slices.ContainsFunc(data, func(s string) bool { return strings.HasPrefix(s, "mode=") }) {
+		return data
+	}
+	dir, err := b.root.Open(m.Target, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return data // there is none
+	}
+	defer fd.Close(dir)
+	var st unix.Stat_t
+	if err := unix.Fstat(dir, &st); err != nil {
+		return data
+	}
+	return append(slices.Clip(data), fmt.Sprintf("mode=%o", st.Mode&0o7777))
 }
 
 // target finds or makes where m goes.

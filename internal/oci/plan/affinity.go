@@ -83,7 +83,7 @@ func BuildMemoryPolicy(p *specs.LinuxMemoryPolicy) (*MemoryPolicy, error) {
 	}
 	nodes, err := parseSet(p.Nodes)
 	if err != nil {
-		return nil, errs.New(errs.InvalidArgument, "memory policy nodes: %w", err)
+		return nil, errs.New(errs.InvalidArgument, "invalid memory policy nodes: %w", err)
 	}
 	return &MemoryPolicy{mode, nodes}, nil
 }

@@ -211,6 +211,7 @@ func (c *codec) root(r *Root) {
 	})
 	num(c, &r.Propagation)
 	c.bool(&r.RecProp)
+	c.bool(&r.Slave)
 	c.bool(&r.ReadOnly)
 	c.bool(&r.NoPivot)
 	c.bool(&r.Shared)
@@ -271,8 +272,8 @@ func (c *codec) process(p *Process) {
 	})
 	optional(c, &p.Umask, func(u *uint32) { num(c, u) })
 	c.bool(&p.Terminal)
-	num(c, &p.Height)
 	c.bool(&p.KeepLineEnds)
+	num(c, &p.Height)
 	num(c, &p.Width)
 	optional(c, &p.Caps, func(s *capability.Sets) {
 		for _, m := range []*capability.Mask{&s.Bounding, &s.Effective, &s.Permitted, &s.Inheritable, &s.Ambient} {

@@ -87,6 +87,7 @@ type Root struct {
 	Mounts        []RootMount // on Path itself, in order
 	Propagation   uint64      // MS_*, of the whole tree before anything else
 	RecProp       bool
+	Slave         bool // that of Path too: what the host mounts below it appears in the container
 	ReadOnly      bool
 	NoPivot       bool
 	Shared        bool // the mount namespace is not the container's own: see boot.openSharedRoot
@@ -135,8 +136,8 @@ type Process struct {
 	Umask  *uint32
 
 	Terminal      bool
-	Height, Width uint16
 	KeepLineEnds  bool // of the terminal, see tty.KeepLineEnds
+	Height, Width uint16
 
 	Caps        *capability.Sets // nil: keep all
 	NoNewPrivs  bool

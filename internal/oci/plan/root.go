@@ -2,6 +2,7 @@ package plan
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -45,12 +46,17 @@ func buildRoot(spec *specs.Spec, linux *specs.Linux, rootPath string, userNS boo
 	}
 	r := &Root{
 		Path: rootPath, ReadOnly: spec.Root.Readonly, Propagation: propagation.flag, RecProp: propagation.recursive,
-		Masked: linux.MaskedPaths, ReadOnlyPaths: linux.ReadonlyPaths, MountLabel: linux.MountLabel,
+		Slave:  linux.RootfsPropagation != "" && propagation.flag == unix.MS_SLAVE,
+		Masked: withoutRepeats(linux.MaskedPaths), ReadOnlyPaths: linux.ReadonlyPaths, MountLabel: linux.MountLabel,
 	}
 	for _, m := range spec.Mounts {
 		target, err := buildMount(m, userNS)
 		if err != nil {
 			return nil, err
+		}
+		// Some say where the target is on the host.
+		if inside, ok := strings.CutPrefix(target.Target, path.Clean(rootPath)+"/"); ok {
+			target.Target = "/" + inside
 		}
 		r.Targets = append(r.Targets, target)
 	}
@@ -63,6 +69,17 @@ func buildRoot(spec *specs.Spec, linux *specs.Linux, rootPath string, userNS boo
 		r.Devices = nil // the host's /dev, or whatever is mounted there, is left alone
 	}
 	return r, nil
+}
+
+// withoutRepeats keeps the first of equal paths.
+func withoutRepeats(list []string) []string {
+	var out []string
+	for _, name := range list {
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // devIsOurs is false if /dev is bound from the host: then nothing is made in it.
