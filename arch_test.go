@@ -42,7 +42,7 @@ var edges = map[string]string{
 	"client":    "errs reference",
 	"reference": "",
 
-	"runtimecli": "atomicfile errs linux/cgroup linux/ns linux/sigpipe linux/tty oci",
+	"runtimecli": "atomicfile errs linux/cgroup linux/ns linux/sigpipe linux/tty oci version",
 
 	// engine is the contract between httpapi and the domains, which do not know each other.
 	"engine":      "",

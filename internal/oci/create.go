@@ -281,6 +281,7 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	c.state.Pid, c.state.StartTime = s.child.Pid, s.startTime
 	c.state.Creating = !s.scripted // a scripted one is born in its root
 	c.mu.Unlock()
+	c.rt.log.Debug("container has an init", "container", c.id, "pid", s.child.Pid)
 	if err := c.writeState(); err != nil {
 		return nil, err
 	}

@@ -41,6 +41,7 @@ func (c *Container) Exec(ctx context.Context, o ExecOptions) (_ *Process, err er
 	}
 	defer s.closeFiles()
 	undo.Push(func(context.Context) error { return s.kill() })
+	c.rt.log.Debug("container has one more process", "container", c.id, "pid", s.child.Pid)
 	if c.state.Resctrl != nil {
 		if err := c.state.Resctrl.Add(s.child.Pid); err != nil {
 			return nil, err
@@ -90,8 +91,8 @@ func (c *Container) planExec(spec *specs.Process) (*plan.Init, *seccomp.Program,
 	if spec == nil {
 		return nil, nil, errs.New(errs.InvalidArgument, "process property must not be empty")
 	}
-	process, err := plan.BuildProcess(spec, c.state.Annotations)
 	c.rt.warnOfCaps(spec.Capabilities)
+	process, err := plan.BuildProcess(spec, c.state.Annotations)
 	if err != nil {
 		return nil, nil, err
 	}

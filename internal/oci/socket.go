@@ -23,6 +23,16 @@ func sendConsole(path string, console *os.File) error {
 	return nil
 }
 
+// SendPidFD passes PidFD over the unix stream socket at path in the way that runc
+// does: one message whose text says whether it is that of an init ("standard") or of
+// an exec ("setns").
+func (p *Process) SendPidFD(path, kind string) error {
+	if err := sendFile(path, []byte(kind), int(p.PidFD.Fd())); err != nil {
+		return fmt.Errorf("send pidfd: %w", err)
+	}
+	return nil
+}
+
 // sendFile connects to the stream socket at path, however long that is, sends
 // message together with an open file, and closes the connection.
 func sendFile(path string, message []byte, file int) error {

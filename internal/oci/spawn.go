@@ -540,9 +540,6 @@ func (s *spawned) reap() error {
 	var err error = unix.EINTR
 	for errors.Is(err, unix.EINTR) {
 		err = unix.Waitid(unix.P_PIDFD, s.child.PidFD, nil, unix.WEXITED, nil)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
 	}
 	if err != nil && !errors.Is(err, unix.ECHILD) { // a parent that reaps everything was faster
 		return fmt.Errorf("reap init: %w", err)

@@ -129,5 +129,5 @@ func (a *app) restore(ctx context.Context, id string, c createFlags, from oci.Ch
 	if err != nil {
 		return 1, err
 	}
-	return a.attend(ctx, container, p, signals, c.pidFile, detach, false)
+	return a.attend(ctx, container, p, signals, c, detach, false)
 }

@@ -22,8 +22,16 @@ import (
 	"github.com/gantry-run/gantry/internal/oci"
 )
 
-// Name is how the program calls itself.
-const Name = "gantry-runtime"
+// Name is how the program calls itself: runc if it is installed by that name, which
+// scripts look for in what it says.
+var Name = programName()
+
+func programName() string {
+	if len(os.Args) > 0 && filepath.Base(os.Args[0]) == "runc" {
+		return "runc"
+	}
+	return "gantry-runtime"
+}
 
 // defaultRoot is where state lives if --root says nothing.
 func defaultRoot() string {
@@ -40,7 +48,7 @@ type app struct {
 
 	root, logPath, logFormat, rootless string
 	criu                               string
-	debug, systemdCgroup               bool
+	debug, systemdCgroup, rootGiven    bool
 
 	log     *slog.Logger
 	logFile *os.File
@@ -106,42 +114,52 @@ func (a *app) run(ctx context.Context, args []string) (int, error) {
 	f.StringVar(&a.rootless, "rootless", "auto", "ignore cgroup permission errors: true, false or auto")
 	f.StringVar(&a.criu, "criu", "", "path to the criu program (default: criu in PATH)")
 	version := f.Bool("version", false, "print the version")
-	f.BoolVar(version, "v", false, "print the version")
-	f.Usage = func() { a.usage(f) }
+	f.BoolVar(version, "v", false, shortFor+"version")
+	f.Usage = func() {}
 	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			a.usage(f)
+		}
 		return 1, err
 	}
 	if *version {
 		printVersion(a.stdout)
 		return 0, nil
 	}
-	if f.NArg() == 0 || f.Arg(0) == "help" {
+	args = f.Args()
+	if len(args) > 0 && (args[0] == "help" || args[0] == "h") {
+		if args = args[1:]; len(args) > 0 {
+			args = []string{args[0], "--help"}
+		}
+	}
+	if len(args) == 0 {
 		a.usage(f)
 		return 0, nil
 	}
 	if err := a.openLog(); err != nil {
 		return 1, err
 	}
+	f.Visit(func(f *flag.Flag) { a.rootGiven = a.rootGiven || f.Name == "root" })
 	for _, c := range commands() {
-		if c.name == f.Arg(0) {
-			return a.runCommand(ctx, c, f.Args()[1:])
+		if c.name == args[0] {
+			return a.runCommand(ctx, c, args[1:])
 		}
 	}
-	return 1, errs.New(errs.InvalidArgument, "no such command: %s", f.Arg(0))
+	return 3, errs.New(errs.InvalidArgument, "No help topic for '%s'", args[0]) // runc's code and words
 }
 
 func (a *app) runCommand(ctx context.Context, c command, args []string) (int, error) {
 	f := a.flags(c.name)
-	f.Usage = func() {
-		_, _ = fmt.Fprintf(a.stdout, "Usage: %s %s [options] %s\n\n%s\n\nOptions:\n", Name, c.name, c.args, c.brief)
-		f.SetOutput(a.stdout)
-		f.PrintDefaults()
-	}
+	f.Usage = func() {}
 	action := c.setup(a, f)
-	if err := f.Parse(args); err != nil {
+	args, err := parseMixed(f, args, c.maxArgs < 0)
+	if errors.Is(err, flag.ErrHelp) {
+		a.commandUsage(c, f)
+	}
+	if err != nil {
 		return 1, err
 	}
-	if n := f.NArg(); n < c.minArgs || c.maxArgs >= 0 && n > c.maxArgs {
+	if n := len(args); n < c.minArgs || c.maxArgs >= 0 && n > c.maxArgs {
 		return 1, errs.New(errs.InvalidArgument, "%s: %q takes %s, got %d", Name, c.name, argCount(c), n)
 	}
 	root, err := filepath.Abs(a.root)
@@ -160,11 +178,30 @@ func (a *app) runCommand(ctx context.Context, c command, args []string) (int, er
 	if err != nil {
 		return 1, err
 	}
-	code, err := action(ctx, f.Args())
+	a.log.Debug("command begins", "command", c.name, "arguments", args, "root", root)
+	code, err := action(ctx, args)
+	a.log.Debug("command ends", "command", c.name, "code", code)
 	if err != nil && code == 0 {
 		code = 1
 	}
 	return code, err
+}
+
+// parseMixed parses flags and gives the other arguments. Flags may come after them, as
+// in "update <container-id> --memory 1g", unless what follows the first is another
+// program's; after -- there are none.
+func parseMixed(f *flag.FlagSet, args []string, program bool) ([]string, error) {
+	var others []string
+	for {
+		if err := f.Parse(args); err != nil {
+			return nil, err
+		}
+		rest := f.Args()
+		if end := len(args) - len(rest); program || len(rest) == 0 || end > 0 && args[end-1] == "--" {
+			return append(others, rest...), nil
+		}
+		others, args = append(others, rest[0]), rest[1:]
+	}
 }
 
 func argCount(c command) string {
@@ -182,16 +219,6 @@ func (a *app) flags(name string) *flag.FlagSet {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	return f
-}
-
-func (a *app) usage(f *flag.FlagSet) {
-	_, _ = fmt.Fprintf(a.stdout, "Usage: %s [global options] command [command options] [arguments...]\n\nCommands:\n", Name)
-	for _, c := range commands() {
-		_, _ = fmt.Fprintf(a.stdout, "  %-10s %s\n", c.name, c.brief)
-	}
-	_, _ = fmt.Fprintln(a.stdout, "\nGlobal options:")
-	f.SetOutput(a.stdout)
-	f.PrintDefaults()
 }
 
 // openLog sets the log up. Callers of runc read its JSON form: lower-case

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,7 +53,7 @@ type fixture struct {
 func newFixture(t *testing.T, args ...string) *fixture {
 	t.Helper()
 	testenv.Need(t, testenv.Root, testenv.File("/bin/busybox"))
-	f := &fixture{t, t.TempDir(), t.TempDir(), exampleSpec()}
+	f := &fixture{t, t.TempDir(), t.TempDir(), exampleSpec(false)}
 	busybox, err := os.ReadFile("/bin/busybox")
 	f.must(err)
 	for _, d := range []string{"bin", "proc", "sys", "dev", "tmp", "etc"} {
@@ -423,4 +424,91 @@ func TestParseSignal(t *testing.T) {
 			t.Errorf("%q was accepted", in)
 		}
 	}
+}
+
+// TestFlagsAfterArguments: as runc takes them, but for commands that run another's.
+func TestFlagsAfterArguments(t *testing.T) {
+	f := newFixture(t, "sleep", "1000")
+	f.want("", 0, "run", "c", "-d")
+	f.want("", 0, "update", "c", "--pids-limit", "77")
+	f.want("77\n", 0, "exec", "c", "cat", "/sys/fs/cgroup/pids/pids.max")
+	f.want("--pids-limit\n", 0, "exec", "c", "echo", "--pids-limit")
+	f.want("", 1, "update", "c", "--", "--pids-limit")
+	f.want("", 0, "delete", "c", "--force")
+}
+
+// TestHelp: the help of the program and of each command says what runc's does first.
+func TestHelp(t *testing.T) {
+	f := newFixture(t, "true")
+	for _, args := range [][]string{{"--help"}, {"-h"}, {}, {"help"}, {"h"}} {
+		if out, _, code := f.cli(args...); code != 0 || !strings.HasPrefix(out, "NAME:\n   gantry-runtime - Open Container Initiative runtime\n") {
+			t.Errorf("%q: got %q, %d", args, out, code)
+		}
+	}
+	for _, c := range commands() {
+		for _, args := range [][]string{{c.name, "--help"}, {c.name, "-h"}, {"help", c.name}} {
+			if out, _, code := f.cli(args...); code != 0 || !strings.HasPrefix(out, "NAME:\n   gantry-runtime "+c.name+" - ") {
+				t.Errorf("%q: got %q, %d", args, out, code)
+			}
+		}
+	}
+	if out, _, _ := f.cli("exec", "-h"); !strings.Contains(out, "--env value, -e value ") || !strings.Contains(out, "--tty, -t ") {
+		t.Errorf("got %q", out)
+	}
+	if _, errs, code := f.cli("foo", "-h"); code != 3 || !strings.Contains(errs, "No help topic for 'foo'") {
+		t.Errorf("got %q, %d", errs, code)
+	}
+}
+
+// TestPidFDSocket passes a pidfd of the container and of an exec on.
+func TestPidFDSocket(t *testing.T) {
+	f := newFixture(t, "sleep", "1000")
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	f.must(err)
+	defer func() { f.must(l.Close()) }()
+	receive := func() string {
+		f.must(l.SetDeadline(time.Now().Add(30 * time.Second)))
+		conn, err := l.AcceptUnix()
+		f.must(err)
+		defer func() { _ = conn.Close() }()
+		text, rights := make([]byte, 32), make([]byte, 64)
+		n, m, _, _, err := conn.ReadMsgUnix(text, rights)
+		f.must(err)
+		messages, err := unix.ParseSocketControlMessage(rights[:m])
+		f.must(err)
+		fds, err := unix.ParseUnixRights(&messages[0])
+		f.must(err)
+		defer func() { _ = unix.Close(fds[0]) }()
+		f.must(unix.PidfdSendSignal(fds[0], unix.SIGKILL, nil, 0))
+		return string(text[:n])
+	}
+	f.want("", 0, "run", "-d", "c")
+	f.want("", 0, "exec", "-d", "--pidfd-socket", path, "c", "sleep", "1000")
+	if got := receive(); got != "setns" {
+		t.Errorf("exec: got %q", got)
+	}
+	f.want("", 0, "delete", "-f", "c")
+	f.want("", 0, "create", "--pidfd-socket", path, "c")
+	if got := receive(); got != "standard" {
+		t.Errorf("create: got %q", got)
+	}
+	f.want("", 0, "delete", "-f", "c")
+	f.want("", 1, "run", "-d", "--pidfd-socket", path+"x", "c")
+	f.want("", 0, "list", "-q")
+}
+
+// TestForeignRoot: a root that was named must be there to be listed.
+func TestForeignRoot(t *testing.T) {
+	f := newFixture(t, "true")
+	f.root = filepath.Join(f.root, "missing")
+	f.want("", 1, "list")
+}
+
+// TestLineEnds: the output of a terminal that goes to no terminal has plain line ends.
+func TestLineEnds(t *testing.T) {
+	f := newFixture(t, "echo", "hello")
+	f.spec.Process.Terminal = true
+	f.write()
+	f.want("hello\n", 0, "run", "c")
 }

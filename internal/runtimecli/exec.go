@@ -23,18 +23,18 @@ func (l *list) String() string     { return strings.Join(*l, ",") }
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
 type execFlags struct {
-	process, cwd, user, pidFile, consoleSocket, appArmor, processLabel string
-	env, caps, gids, cgroup                                            list
-	tty, detach, ignorePaused                                          bool
-	noNewPrivs                                                         *bool
-	preserveFDs                                                        int
+	process, cwd, user, pidFile, pidfdSocket, consoleSocket, appArmor, processLabel string
+	env, caps, gids, cgroup                                                         list
+	tty, detach, ignorePaused                                                       bool
+	noNewPrivs                                                                      *bool
+	preserveFDs                                                                     int
 }
 
 func setupExec(a *app, f *flag.FlagSet) func(context.Context, []string) (int, error) {
 	var e execFlags
 	both := func(long, short string, declare func(name, usage string), usage string) {
 		declare(long, usage)
-		declare(short, "short for --"+long)
+		declare(short, shortFor+long)
 	}
 	both("process", "p", func(n, u string) { f.StringVar(&e.process, n, "", u) }, "path to the process.json")
 	both("env", "e", func(n, u string) { f.Var(&e.env, n, u) }, "set environment variables")
@@ -45,6 +45,7 @@ func setupExec(a *app, f *flag.FlagSet) func(context.Context, []string) (int, er
 	both("cap", "c", func(n, u string) { f.Var(&e.caps, n, u) }, "add a capability to the bounding set for the process")
 	f.StringVar(&e.cwd, "cwd", "", "current working directory in the container")
 	f.StringVar(&e.pidFile, "pid-file", "", "file to write the process id to")
+	f.StringVar(&e.pidfdSocket, "pidfd-socket", "", "path to an AF_UNIX socket which receives a pidfd of the process")
 	f.StringVar(&e.consoleSocket, "console-socket", "", "path to an AF_UNIX socket which receives the terminal's master")
 	f.StringVar(&e.processLabel, "process-label", "", "SELinux label of the process")
 	f.StringVar(&e.appArmor, "apparmor", "", "AppArmor profile of the process")
@@ -95,7 +96,7 @@ func (a *app) exec(ctx context.Context, args []string, e execFlags) (int, error)
 	if err != nil {
 		return 1, err
 	}
-	if err := writePidFile(e.pidFile, p.Pid); err != nil {
+	if err := announce(p, "setns", e.pidFile, e.pidfdSocket); err != nil {
 		return 1, errors.Join(err, end(p))
 	}
 	if e.detach {
@@ -181,6 +182,9 @@ func (e *execFlags) addCaps(p *specs.Process) {
 		p.Capabilities.Bounding = append(p.Capabilities.Bounding, name)
 		p.Capabilities.Effective = append(p.Capabilities.Effective, name)
 		p.Capabilities.Permitted = append(p.Capabilities.Permitted, name)
+		if p.Capabilities.Inheritable != nil { // no ambient capability without
+			p.Capabilities.Ambient = append(p.Capabilities.Ambient, name)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -80,6 +81,11 @@ func setupList(a *app, f *flag.FlagSet) func(context.Context, []string) (int, er
 }
 
 func (a *app) list(format string, quiet bool) error {
+	if a.rootGiven {
+		if _, err := os.Stat(a.root); err != nil { // the default one is made when it is needed
+			return fmt.Errorf("list containers: %w", err)
+		}
+	}
 	all, err := a.runtime.List()
 	if err != nil {
 		return err

@@ -9,20 +9,21 @@ import (
 	"path/filepath"
 	"strconv"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/atomicfile"
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/linux/sigpipe"
 	"github.com/gantry-run/gantry/internal/oci"
+	"github.com/gantry-run/gantry/internal/version"
 )
 
 // createFlags are shared by create and run.
 type createFlags struct {
-	bundle, consoleSocket, pidFile string
-	noPivot, noNewKeyring          bool
-	preserveFDs                    int
-	noSubreaper                    bool
+	bundle, consoleSocket, pidFile, pidfdSocket string
+	noPivot, noNewKeyring, noSubreaper          bool
+	preserveFDs                                 int
 }
 
 func (c *createFlags) declare(f *flag.FlagSet) {
@@ -30,6 +31,7 @@ func (c *createFlags) declare(f *flag.FlagSet) {
 	f.StringVar(&c.bundle, "b", "", "short for --bundle")
 	f.StringVar(&c.consoleSocket, "console-socket", "", "path to an AF_UNIX socket which receives the terminal's master")
 	f.StringVar(&c.pidFile, "pid-file", "", "file to write the process id to")
+	f.StringVar(&c.pidfdSocket, "pidfd-socket", "", "path to an AF_UNIX socket which receives a pidfd of the process")
 	f.BoolVar(&c.noPivot, "no-pivot", false, "do not use pivot_root")
 	f.BoolVar(&c.noNewKeyring, "no-new-keyring", false, "do not create a new session keyring")
 	f.IntVar(&c.preserveFDs, "preserve-fds", 0, "pass N additional file descriptors to the container")
@@ -86,11 +88,17 @@ func checkConsole(terminal, detach bool, socket string) error {
 	return nil
 }
 
-func writePidFile(file string, pid int) error {
-	if file == "" {
+// announce tells the caller of a new process by the files that he named.
+func announce(p *oci.Process, kind, pidFile, pidfdSocket string) error {
+	if pidfdSocket != "" {
+		if err := p.SendPidFD(pidfdSocket, kind); err != nil {
+			return err
+		}
+	}
+	if pidFile == "" {
 		return nil
 	}
-	return atomicfile.Write(file, []byte(strconv.Itoa(pid)), 0o644, atomicfile.Volatile)
+	return atomicfile.Write(pidFile, []byte(strconv.Itoa(p.Pid)), 0o644, atomicfile.Volatile)
 }
 
 func setupCreate(a *app, f *flag.FlagSet) func(context.Context, []string) (int, error) {
@@ -113,7 +121,7 @@ func (a *app) create(ctx context.Context, id string, c createFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := writePidFile(c.pidFile, p.Pid); err != nil {
+	if err := announce(p, "standard", c.pidFile, c.pidfdSocket); err != nil {
 		return errors.Join(err, container.Delete(ctx, true), end(p))
 	}
 	return nil
@@ -149,12 +157,12 @@ func (a *app) runContainer(ctx context.Context, id string, c createFlags, detach
 	if err != nil {
 		return 1, err
 	}
-	return a.attend(ctx, container, p, signals, c.pidFile, detach, keep)
+	return a.attend(ctx, container, p, signals, c, detach, keep)
 }
 
 // attend stays with the container's process until it ends, unless it is detached.
-func (a *app) attend(ctx context.Context, container *oci.Container, p *oci.Process, signals *sigpipe.Pipe, pidFile string, detach, keep bool) (int, error) {
-	if err := writePidFile(pidFile, p.Pid); err != nil {
+func (a *app) attend(ctx context.Context, container *oci.Container, p *oci.Process, signals *sigpipe.Pipe, c createFlags, detach, keep bool) (int, error) {
+	if err := announce(p, "standard", c.pidFile, c.pidfdSocket); err != nil {
 		return 1, errors.Join(err, container.Delete(ctx, true), end(p))
 	}
 	if detach {
@@ -187,5 +195,5 @@ func setupDelete(a *app, f *flag.FlagSet) func(context.Context, []string) (int, 
 }
 
 func printVersion(w interface{ Write([]byte) (int, error) }) {
-	_, _ = fmt.Fprintf(w, "%s version %s\nspec: %s\n", Name, version(), specVersion())
+	_, _ = fmt.Fprintf(w, "%s version %s\ncommit: %s\nspec: %s\ngo: %s\n", Name, version.Version, version.Commit, specs.Version, version.Go())
 }

@@ -8,21 +8,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
 )
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
-}
-
-func specVersion() string { return specs.Version }
 
 func setupSpec(_ *app, f *flag.FlagSet) func(context.Context, []string) (int, error) {
 	var bundle string
@@ -36,7 +28,7 @@ func setupSpec(_ *app, f *flag.FlagSet) func(context.Context, []string) (int, er
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return 1, err
 		}
-		s := exampleSpec()
+		s := exampleSpec(cgroup.UnifiedOnly())
 		if *rootless {
 			makeRootless(s, os.Geteuid(), os.Getegid())
 		}
@@ -49,7 +41,15 @@ func setupSpec(_ *app, f *flag.FlagSet) func(context.Context, []string) (int, er
 }
 
 // exampleSpec is a specification to start from: a shell with few privileges.
-func exampleSpec() *specs.Spec {
+// Its view of cgroups is its own on cgroup v2 only, as runc has it.
+func exampleSpec(unified bool) *specs.Spec {
+	namespaces := []specs.LinuxNamespace{
+		{Type: specs.PIDNamespace}, {Type: specs.NetworkNamespace}, {Type: specs.IPCNamespace},
+		{Type: specs.UTSNamespace}, {Type: specs.MountNamespace},
+	}
+	if unified {
+		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+	}
 	caps := []string{"CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"}
 	return &specs.Spec{
 		Version: specs.Version,
@@ -59,7 +59,7 @@ func exampleSpec() *specs.Spec {
 			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
 			Rlimits:      []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: 1024, Soft: 1024}},
 		},
-		Root: &specs.Root{Path: "rootfs", Readonly: true}, Hostname: Name,
+		Root: &specs.Root{Path: "rootfs", Readonly: true}, Hostname: "gantry-runtime",
 		Mounts: []specs.Mount{
 			{Destination: "/proc", Type: "proc", Source: "proc"},
 			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
@@ -76,17 +76,16 @@ func exampleSpec() *specs.Spec {
 			},
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 			Resources:     &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}},
-			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.PIDNamespace}, {Type: specs.NetworkNamespace}, {Type: specs.IPCNamespace},
-				{Type: specs.UTSNamespace}, {Type: specs.MountNamespace}, {Type: specs.CgroupNamespace},
-			},
+			Namespaces:    namespaces,
 		},
 	}
 }
 
 // makeRootless adds a user namespace with one user and takes out what only the
-// machine's root can do.
+// machine's root can do. The network is the machine's, as there is nobody who
+// could connect another; so is /sys, which shows it.
 func makeRootless(s *specs.Spec, uid, gid int) {
+	s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
 	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 	s.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: uint32(uid), Size: 1}}
 	s.Linux.GIDMappings = []specs.LinuxIDMapping{{HostID: uint32(gid), Size: 1}}
@@ -96,6 +95,8 @@ func makeRootless(s *specs.Spec, uid, gid int) {
 		switch m.Destination {
 		case "/dev/pts":
 			m.Options = m.Options[:len(m.Options)-1] // gid 5 has no mapping
+		case "/sys":
+			m.Type, m.Source, m.Options = "none", "/sys", []string{"rbind", "nosuid", "noexec", "nodev", "ro"}
 		}
 	}
 }

@@ -51,12 +51,15 @@ type hierarchy struct {
 
 const mountRoot = "/sys/fs/cgroup"
 
+// UnifiedOnly tells whether the machine has the unified hierarchy only.
+func UnifiedOnly() bool { return isFilesystem(mountRoot, unix.CGROUP2_SUPER_MAGIC) }
+
 var hierarchies = sync.OnceValues(func() ([]hierarchy, error) {
 	data, err := fd.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, fmt.Errorf("find cgroup hierarchies: %w", err)
 	}
-	unifiedOnly := isFilesystem(mountRoot, unix.CGROUP2_SUPER_MAGIC)
+	unifiedOnly := UnifiedOnly()
 	return parseHierarchies(string(data), func(controllers []string) string {
 		return findMount(controllers, unifiedOnly)
 	})
