@@ -29,6 +29,9 @@ var skippedFiles = map[string]string{
 	"selinux":               "the test machines have no SELinux",
 }
 
+// slowFiles are left out unless RUNC_SUITE is all.
+var slowFiles = []string{"events", "idmap"}
+
 // TestRunc runs runc's own integration tests (bats), which are fetched as a Go module,
 // with Gantry's runtime by the name of runc. What does not pass is in
 // knownRuncFailures, with the reason, or is a bug.
@@ -48,7 +51,7 @@ func TestRunc(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".bats")
 		seen[name] = true
-		if skippedFiles[name] != "" {
+		if skippedFiles[name] != "" || slices.Contains(slowFiles, name) && os.Getenv("RUNC_SUITE") != "all" {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
