@@ -52,22 +52,30 @@ func (p *plan) standardMounts() []specs.Mount {
 	return ms
 }
 
-// mounts gives all mounts; the user's come after the standard ones and replace
-// those that they cover.
-func (p *plan) mounts() ([]specs.Mount, error) {
-	std := p.standardMounts()
-	if p.netFiles {
-		for _, f := range []string{"resolv.conf", "hostname", "hosts"} {
-			opts := []string{"rbind", "rprivate"}
-			if p.rec.Host.ReadonlyRootfs {
-				opts = append(opts, "ro")
-			}
-			if p.ids != nil {
-				opts = append(opts, idmap)
-			}
-			std = append(std, specs.Mount{Destination: "/etc/" + f, Type: "bind", Source: path.Join(p.bundle, f), Options: opts})
-		}
+// netFileMounts are the files of the network, bound from the bundle.
+func (p *plan) netFileMounts() []specs.Mount {
+	if !p.netFiles {
+		return nil
 	}
+	var ms []specs.Mount
+	for _, f := range []string{"resolv.conf", "hostname", "hosts"} {
+		opts := []string{"rbind", "rprivate"}
+		if p.rec.Host.ReadonlyRootfs {
+			opts = append(opts, "ro")
+		}
+		if p.ids != nil {
+			opts = append(opts, idmap)
+		}
+		ms = append(ms, specs.Mount{Destination: "/etc/" + f, Type: "bind", Source: path.Join(p.bundle, f), Options: opts})
+	}
+	return ms
+}
+
+// mounts gives all mounts. The user's come after the standard ones and replace
+// those that they cover, but for the files of the network: they appear inside of
+// what the user mounts on /etc, or the container could resolve no names.
+func (p *plan) mounts() ([]specs.Mount, error) {
+	std, inner := p.standardMounts(), p.netFileMounts()
 	if p.useInit() {
 		std = append(std, specs.Mount{Destination: InitPath, Type: "bind", Source: p.initBinary, Options: []string{"bind", "ro"}})
 	}
@@ -78,11 +86,27 @@ func (p *plan) mounts() ([]specs.Mount, error) {
 			return nil, err
 		}
 		own = append(own, sm)
+		same := func(s specs.Mount) bool { return s.Destination == m.Destination }
 		std = slices.DeleteFunc(std, func(s specs.Mount) bool {
-			return s.Destination == m.Destination || s.Destination != "/proc" && strings.HasPrefix(s.Destination, m.Destination+"/")
+			return same(s) || s.Destination != "/proc" && strings.HasPrefix(s.Destination, m.Destination+"/")
 		})
+		inner = slices.DeleteFunc(inner, same)
 	}
-	return append(std, own...), nil
+	return slices.Concat(std, onTop(own, inner)), nil
+}
+
+// onTop puts each of inner behind the last mount that it lies in.
+func onTop(own, inner []specs.Mount) []specs.Mount {
+	for _, m := range slices.Backward(inner) {
+		at := 0
+		for i, o := range own {
+			if strings.HasPrefix(m.Destination, o.Destination+"/") {
+				at = i + 1
+			}
+		}
+		own = slices.Insert(own, at, m)
+	}
+	return own
 }
 
 func specMount(m mountPoint) (specs.Mount, error) {

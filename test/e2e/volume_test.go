@@ -95,6 +95,21 @@ func TestAnonymousVolumeIsRemoved(t *testing.T) {
 	})
 }
 
+// What a container's name resolution needs is there, too, where a volume or a
+// directory of the host takes the place of /etc.
+func TestVolumeOnEtc(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		v := c.volume()
+		for _, src := range []string{v, v + "x", t.TempDir()} {
+			c.t.Cleanup(func() { c.do("volume", "rm", "-f", v+"x") })
+			out := c.ok("run", "--rm", "--add-host", "other:1.2.3.4", "-h", "me", "-v", src+":/etc", "busybox",
+				"sh", "-c", "grep other /etc/hosts; cat /etc/hostname; grep -c nameserver /etc/resolv.conf")
+			equal(t, "files of the network in "+src, out, "1.2.3.4\tother\nme\n1")
+		}
+		equal(t, "hosts file of the user's", c.ok("run", "--rm", "-v", v+":/etc", "-v", "/dev/null:/etc/hosts", "busybox", "wc", "-c", "/etc/hosts"), "0 /etc/hosts")
+	})
+}
+
 func TestVolumesFrom(t *testing.T) {
 	each(t, func(t *testing.T, c *cli) {
 		name, volume := c.container(), c.volume()
