@@ -55,6 +55,9 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 	if err != nil {
 		return resp, badReference(err)
 	}
+	if err := planPropagation(mounts, s.DataRoot); err != nil {
+		return resp, err
+	}
 	images, err := s.resolveImageMounts(ctx, mounts)
 	if err != nil {
 		return resp, err
@@ -124,11 +127,7 @@ func (s *Service) make(ctx context.Context, c *ctr, name string, img engine.Imag
 		delete(s.making, c.rec.ID)
 		s.mu.Unlock()
 	}()
-	made, err := checkSources(c.rec.Mounts)
-	for _, dir := range made {
-		undo.PushFunc(func() { _ = os.Remove(dir) }) // only if still empty
-	}
-	if err != nil {
+	if err := checkSources(c.rec.Mounts); err != nil {
 		return err
 	}
 	if err := s.store.create(c.rec.ID); err != nil {

@@ -119,8 +119,12 @@ func planMounts(cfg *container.Config, host *container.HostConfig, from func(ref
 }
 
 func volumesFrom(ref string, from func(string) ([]mountPoint, error)) ([]mountPoint, error) {
-	id, mode, _ := strings.Cut(ref, ":")
-	if mode != "" && mode != "ro" && mode != "rw" && mode != "z" && mode != "Z" {
+	if ref == "" {
+		return nil, errs.New(errs.InvalidArgument, "volumes-from specification cannot be an empty string")
+	}
+	id, mode, ok := strings.Cut(ref, ":")
+	o, valid := parseMode(mode)
+	if ok && (!valid || o.nocopy || o.propagation != "") {
 		return nil, errs.New(errs.InvalidArgument, "invalid mode: %s", mode)
 	}
 	ms, err := from(id)
@@ -132,7 +136,7 @@ func volumesFrom(ref string, from func(string) ([]mountPoint, error)) ([]mountPo
 		if m.Type == mount.TypeTmpfs { // the other container's alone
 			continue
 		}
-		m.RW = m.RW && mode != "ro"
+		m.RW, m.Mode = m.RW && !o.readOnly, ""
 		m.Anonymous = false // it belongs to the other container
 		out = append(out, m)
 	}
@@ -146,42 +150,49 @@ var propagations = []mount.Propagation{
 
 // parseBind parses one -v value: [SOURCE:]DESTINATION[:OPTIONS].
 func parseBind(spec, driver string) (mountPoint, error) {
-	bad := func() (mountPoint, error) {
-		return mountPoint{}, errs.New(errs.InvalidArgument, "invalid volume specification: '%s'", spec)
+	bad := func(format string, args ...any) (mountPoint, error) {
+		return mountPoint{}, errs.New(errs.InvalidArgument, "invalid volume specification: '%s'"+format, append([]any{spec}, args...)...)
 	}
 	parts := strings.Split(spec, ":")
 	m := mountPoint{Type: mount.TypeVolume, RW: true, Driver: driver}
+	var o modeOptions
 	switch len(parts) {
 	case 1:
 		m.Destination, m.Anonymous = parts[0], true
 	case 2, 3:
 		m.Source, m.Destination = parts[0], parts[1]
+		if _, isMode := parseMode(m.Destination); isMode || m.Source == "" {
+			return bad("")
+		}
 		if len(parts) == 3 {
+			var ok bool
+			if o, ok = parseMode(parts[2]); !ok {
+				return mountPoint{}, errs.New(errs.InvalidArgument, "invalid mode: %s", parts[2])
+			}
 			m.Mode = parts[2]
 		}
-		if m.Source == "" {
-			return bad()
-		}
 	default:
-		return bad()
+		return bad("")
 	}
 	m.Destination = path.Clean(m.Destination)
 	if path.IsAbs(m.Source) {
 		m.Type, m.CreateSource, m.Driver = mount.TypeBind, true, ""
 		m.Source = path.Clean(m.Source)
-		m.Propagation = mount.PropagationRPrivate
 	} else if !m.Anonymous {
 		m.Name, m.Source = m.Source, ""
 	}
-	if !path.IsAbs(m.Destination) {
-		return mountPoint{}, errs.New(errs.InvalidArgument, "invalid volume specification: '%s': invalid mount config for type %q: invalid mount path: '%s' mount path must be absolute", spec, m.Type, m.Destination)
+	const config = ": invalid mount config for type %q: "
+	switch {
+	case !path.IsAbs(m.Destination):
+		return bad(config+"invalid mount path: '%s' mount path must be absolute", m.Type, m.Destination)
+	case m.Destination == "/":
+		return bad(config+"invalid specification: destination can't be '/'", m.Type)
+	case m.Type == mount.TypeBind && o.nocopy:
+		return bad(config+"field VolumeOptions must not be specified", m.Type)
+	case m.Type == mount.TypeVolume && o.propagation != "":
+		return bad(config+"field BindOptions must not be specified", m.Type)
 	}
-	if m.Destination == "/" {
-		return mountPoint{}, errs.New(errs.InvalidArgument, "invalid volume specification: '%s': invalid mount config for type %q: invalid specification: destination can't be '/'", spec, m.Type)
-	}
-	if err := bindMode(&m); err != nil {
-		return mountPoint{}, err
-	}
+	m.RW, m.NoCopy, m.Propagation = !o.readOnly, o.nocopy, o.propagation
 	m.labelMode()
 	return m, nil
 }
@@ -193,25 +204,40 @@ func (m *mountPoint) labelMode() {
 	}
 }
 
-func bindMode(m *mountPoint) error {
-	if m.Mode == "" {
-		return nil
-	}
-	for opt := range strings.SplitSeq(m.Mode, ",") {
+// modeOptions are the options of -v and --volumes-from.
+type modeOptions struct {
+	readOnly, nocopy bool
+	propagation      mount.Propagation
+}
+
+// modeKinds are the options by what they are about; one of each kind may be given.
+// Relabelling (z, Z) needs SELinux; the consistencies are Docker Desktop's and have no effect on Linux.
+var modeKinds = map[string]string{
+	"rw": "access", "ro": "access", "z": "label", "Z": "label", "nocopy": "copy",
+	"consistent": "consistency", "cached": "consistency", "delegated": "consistency",
+	"private": "propagation", "rprivate": "propagation", "shared": "propagation",
+	"rshared": "propagation", "slave": "propagation", "rslave": "propagation",
+}
+
+// parseMode tells whether text is a list of options, and what they say.
+func parseMode(text string) (o modeOptions, ok bool) {
+	seen := map[string]bool{}
+	for opt := range strings.SplitSeq(text, ",") {
+		kind := modeKinds[opt]
+		if kind == "" || seen[kind] {
+			return o, false
+		}
+		seen[kind] = true
 		switch {
+		case kind == "propagation":
+			o.propagation = mount.Propagation(opt)
 		case opt == "ro":
-			m.RW = false
-		case opt == "rw" || opt == "z" || opt == "Z": // relabelling needs SELinux, which is not supported
-		case opt == "nocopy" && m.Type == mount.TypeVolume:
-			m.NoCopy = true
-		case slices.Contains(propagations, mount.Propagation(opt)) && m.Type == mount.TypeBind:
-			m.Propagation = mount.Propagation(opt)
-		case opt == "consistent" || opt == "cached" || opt == "delegated": // Docker Desktop's, no effect on Linux
-		default:
-			return errs.New(errs.InvalidArgument, "invalid mode: %s", m.Mode)
+			o.readOnly = true
+		case opt == "nocopy":
+			o.nocopy = true
 		}
 	}
-	return nil
+	return o, true
 }
 
 // fromMount converts one --mount.
@@ -237,15 +263,13 @@ func fromMount(in *mount.Mount) (mountPoint, error) {
 		if !path.IsAbs(in.Source) {
 			return bad("invalid mount path: '%s' mount path must be absolute", in.Source)
 		}
-		m.Source, m.Propagation = path.Clean(in.Source), mount.PropagationRPrivate
+		m.Source = path.Clean(in.Source)
 		if o := in.BindOptions; o != nil {
-			if o.Propagation != "" {
-				m.Propagation = o.Propagation
-			}
+			m.Propagation = o.Propagation
 			m.NonRecursive, m.CreateSource = o.NonRecursive, o.CreateMountpoint
 			m.ReadOnlyFlat, m.ReadOnlyDeep = o.ReadOnlyNonRecursive, o.ReadOnlyForceRecursive
 		}
-		if !slices.Contains(propagations, m.Propagation) {
+		if m.Propagation != "" && !slices.Contains(propagations, m.Propagation) {
 			return bad("invalid propagation mode: %s", m.Propagation)
 		}
 	case mount.TypeVolume:
@@ -267,7 +291,7 @@ func fromMount(in *mount.Mount) (mountPoint, error) {
 		if err := checkTmpfsMount(in.TmpfsOptions); err != nil {
 			return bad("%w", err)
 		}
-		m.Tmpfs = in.TmpfsOptions
+		m.Tmpfs = cmp.Or(in.TmpfsOptions, &mount.TmpfsOptions{}) // unlike that of --tmpfs
 	case mount.TypeImage:
 		if in.Source == "" {
 			return bad("field Source must not be empty")
@@ -285,29 +309,53 @@ func fromMount(in *mount.Mount) (mountPoint, error) {
 	return m, nil
 }
 
-// checkSources verifies the host paths of bind mounts and makes those that -v
-// may make. made lists them, outermost first, for undo.
-func checkSources(ms []mountPoint) (made []string, err error) {
+// checkSources verifies the host paths of bind mounts, but for those that -v makes
+// when the container starts.
+func checkSources(ms []mountPoint) error {
 	for _, m := range ms {
 		if m.Type != mount.TypeBind {
 			continue
 		}
 		_, err := os.Stat(m.Source)
 		switch {
-		case err == nil:
-		case errors.Is(err, fs.ErrNotExist) && m.CreateSource:
-			first := firstMissing(m.Source)
-			if err := os.MkdirAll(m.Source, 0o755); err != nil {
-				return made, errs.New(errs.Internal, "error while creating mount source path '%s': %w", m.Source, err)
-			}
-			made = append(made, first)
+		case err == nil, errors.Is(err, fs.ErrNotExist) && m.CreateSource:
 		case errors.Is(err, fs.ErrNotExist):
-			return made, errs.New(errs.InvalidArgument, "invalid mount config for type %q: bind source path does not exist: %s", m.Type, m.Source)
+			return errs.New(errs.InvalidArgument, "invalid mount config for type %q: bind source path does not exist: %s", m.Type, m.Source)
 		default:
-			return made, errs.New(errs.InvalidArgument, "invalid mount config for type %q: %w", m.Type, err)
+			return errs.New(errs.InvalidArgument, "invalid mount config for type %q: %w", m.Type, err)
 		}
 	}
-	return made, nil
+	return nil
+}
+
+// prepareSources makes the host paths of bind mounts that -v may make, or none on
+// an error, and checks all: a path may be gone since create.
+func (s *Service) prepareSources(ms []mountPoint) (err error) {
+	var made []string // outermost first
+	defer func() {
+		for _, dir := range made {
+			if err != nil {
+				_ = os.Remove(dir) // only if still empty
+			}
+		}
+	}()
+	if err := checkSources(ms); err != nil {
+		return err
+	}
+	for _, m := range ms {
+		if m.Type != mount.TypeBind || !m.CreateSource {
+			continue
+		}
+		if _, err := os.Stat(m.Source); err == nil {
+			continue
+		}
+		first := firstMissing(m.Source)
+		if err := os.MkdirAll(m.Source, 0o755); err != nil {
+			return errs.New(errs.Internal, "error while creating mount source path '%s': %w", m.Source, err)
+		}
+		made = append(made, first)
+	}
+	return checkPropagation(ms, s.DataRoot)
 }
 
 func firstMissing(p string) string {
@@ -379,7 +427,7 @@ func (m *mountPoint) driver() string { return cmp.Or(m.Driver, "local") }
 func apiMounts(ms []mountPoint) []container.MountPoint {
 	out := make([]container.MountPoint, 0, len(ms))
 	for _, m := range ms {
-		if m.Type == mount.TypeTmpfs && m.TmpfsOpts != "" || m.Type == mount.TypeTmpfs && m.Tmpfs == nil {
+		if m.Type == mount.TypeTmpfs && m.Tmpfs == nil {
 			continue // --tmpfs is shown in HostConfig only, as Docker does
 		}
 		out = append(out, container.MountPoint{

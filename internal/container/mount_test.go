@@ -5,6 +5,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/sys/mountinfo"
 
 	"github.com/gantry-run/gantry/internal/errs"
 )
@@ -19,7 +20,7 @@ func TestParseBind(t *testing.T) {
 		{"/data", mountPoint{Type: mount.TypeVolume, Destination: "/data", Mode: "z", RW: true, Anonymous: true}},
 		{"vol:/data", mountPoint{Type: mount.TypeVolume, Name: "vol", Destination: "/data", Mode: "z", RW: true}},
 		{"vol:/data:ro,nocopy", mountPoint{Type: mount.TypeVolume, Name: "vol", Destination: "/data", Mode: "ro,nocopy", NoCopy: true}},
-		{"/src:/dst/", mountPoint{Type: mount.TypeBind, Source: "/src", Destination: "/dst", RW: true, CreateSource: true, Propagation: "rprivate"}},
+		{"/src:/dst/", mountPoint{Type: mount.TypeBind, Source: "/src", Destination: "/dst", RW: true, CreateSource: true}},
 		{"/src:/dst:ro,rslave", mountPoint{Type: mount.TypeBind, Source: "/src", Destination: "/dst", Mode: "ro,rslave", CreateSource: true, Propagation: "rslave"}},
 	} {
 		got, err := parseBind(tc.spec, "")
@@ -103,4 +104,40 @@ func FuzzParseBind(f *testing.F) {
 			t.Fatalf("%q accepted with destination %q", s, m.Destination)
 		}
 	})
+}
+
+func TestPlanPropagation(t *testing.T) {
+	for _, tc := range []struct {
+		source, asked, want string // want is empty if it is refused
+	}{
+		{"/src", "", "rprivate"},
+		{"/src", "shared", "shared"},
+		{"/", "", "rslave"},
+		{"/var/lib", "", "rslave"},
+		{"/var/lib/gantry", "", "rslave"},
+		{"/var/lib/gantry/volumes/a", "", "rslave"},
+		{"/var/lib/gantry2", "", "rprivate"},
+		{"/var/lib", "rshared", "rshared"},
+		{"/var/lib", "rslave", "rslave"},
+		{"/var/lib", "slave", ""},
+		{"/", "rprivate", ""},
+	} {
+		ms := []mountPoint{{Type: mount.TypeBind, Source: tc.source, Propagation: mount.Propagation(tc.asked)}, {Type: mount.TypeVolume, Source: tc.source}}
+		err := planPropagation(ms, "/var/lib/gantry")
+		switch {
+		case tc.want == "" && !errs.Is(err, errs.InvalidArgument):
+			t.Errorf("%s %s: %v, want an invalid argument", tc.source, tc.asked, err)
+		case tc.want != "" && (err != nil || string(ms[0].Propagation) != tc.want || ms[1].Propagation != ""):
+			t.Errorf("%s %s: %q, %q, %v, want %q", tc.source, tc.asked, ms[0].Propagation, ms[1].Propagation, err, tc.want)
+		}
+	}
+}
+
+func TestMountOf(t *testing.T) {
+	host := []*mountinfo.Info{{Mountpoint: "/", Optional: "first"}, {Mountpoint: "/a"}, {Mountpoint: "/a/b"}, {Mountpoint: "/a", Optional: "over"}}
+	for path, want := range map[string]*mountinfo.Info{"/x": host[0], "/a": host[3], "/ab": host[0], "/a/c": host[3], "/a/b/c": host[2]} {
+		if got := mountOf(path, host); got != want {
+			t.Errorf("%s is on %+v, want %+v", path, got, want)
+		}
+	}
 }

@@ -72,6 +72,7 @@ type Defaults struct {
 
 // Options are the parts that a Service works with.
 type Options struct {
+	DataRoot   string // the daemon's; empty: binds that show it are like others
 	Root       string // durable directory, one subdirectory per container
 	Volatile   string // directory of what need not outlive a boot
 	InitBinary string // what --init runs as pid 1

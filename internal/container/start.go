@@ -257,11 +257,7 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 	if p.hostname, p.linkEnv, err = s.networkFiles(r, sandbox); err != nil {
 		return req, err
 	}
-	made, err := checkSources(r.Mounts) // a host path may be gone since create
-	if err != nil {
-		for _, dir := range made {
-			_ = os.Remove(dir)
-		}
+	if err := s.prepareSources(r.Mounts); err != nil {
 		return req, err
 	}
 	if err := s.findImageMounts(ctx, r); err != nil {

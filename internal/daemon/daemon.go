@@ -147,7 +147,7 @@ func (d *Daemon) openStores(ctx context.Context) (err error) {
 
 func (d *Daemon) openContainers(ctx context.Context) (err error) {
 	d.containers, err = container.New(ctx, container.Options{
-		Root: filepath.Join(d.cfg.DataRoot, "containers"), Volatile: filepath.Join(d.cfg.ExecRoot, "containers"), InitBinary: d.runtimePath,
+		DataRoot: d.cfg.DataRoot, Root: filepath.Join(d.cfg.DataRoot, "containers"), Volatile: filepath.Join(d.cfg.ExecRoot, "containers"), InitBinary: d.runtimePath,
 		Images: d.images, Networks: d.networks, Volumes: d.volumes,
 		Supervisor: d.supervisor, EnsureSupervisor: d.spawner.ensure,
 		Events: d.events, Defaults: d.containerDefaults(), Remap: d.remap, Log: d.log,

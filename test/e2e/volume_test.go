@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,7 +45,12 @@ func TestBind(t *testing.T) {
 func TestBindMakesSource(t *testing.T) {
 	each(t, func(t *testing.T, c *cli) {
 		dir := filepath.Join(t.TempDir(), "made", "by", "run")
-		c.ok("run", "--rm", "-v", dir+":/d", "busybox", "touch", "/d/file")
+		name := c.container()
+		c.ok("create", "--name", name, "-v", dir+":/d", "busybox", "touch", "/d/file")
+		if _, err := os.Stat(dir); err == nil {
+			t.Error("create made the directory; that is for start")
+		}
+		c.ok("start", "-a", name)
 		if _, err := os.Stat(filepath.Join(dir, "file")); err != nil {
 			t.Error(err)
 		}
@@ -107,6 +113,24 @@ func TestVolumeOnEtc(t *testing.T) {
 			equal(t, "files of the network in "+src, out, "1.2.3.4\tother\nme\n1")
 		}
 		equal(t, "hosts file of the user's", c.ok("run", "--rm", "-v", v+":/etc", "-v", "/dev/null:/etc/hosts", "busybox", "wc", "-c", "/etc/hosts"), "0 /etc/hosts")
+	})
+}
+
+// What inspect says of mounts, of which monitors that mount the host's / are an example.
+func TestMountsShown(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		name, v := c.container(), c.volume()
+		c.ok("create", "--name", name, "--tmpfs", "/a", "--mount", "type=tmpfs,dst=/b", "-v", "/:/c:ro", "-v", "/usr:/d", "-v", v+":/e:ro", "busybox")
+		heir := c.container()
+		c.ok("create", "--name", heir, "-v", "/:/c", "busybox")
+		const format = "{{range .Mounts}}{{.Type}},{{.Destination}},{{.Mode}},{{.RW}},{{.Propagation}} {{end}}"
+		lines := func(name string) string {
+			all := strings.Fields(c.ok("inspect", "-f", format, name))
+			slices.Sort(all)
+			return strings.Join(all, " ")
+		}
+		equal(t, "mounts", lines(name), "bind,/c,ro,false,rslave bind,/d,,true,rprivate tmpfs,/b,,true, volume,/e,ro,false,")
+		equal(t, "root without a mode", lines(heir), "bind,/c,,true,rslave")
 	})
 }
 
