@@ -48,7 +48,7 @@ var options = []option{
 	{flag: "ip-forward-no-drop", usage: "Do not set the filter-FORWARD policy to DROP when enabling IP forwarding", value: unused("bool"),
 		fate: expected("true", "the policy of the FORWARD chain is left as it is")},
 	{flag: "host-gateway-ip", key: "host-gateway-ips", usage: "IP addresses that host-gateway in --add-host resolves to", value: unused("ip"),
-		fate: refused("host-gateway is always the address of the container's bridge")},
+		fate: refused("host-gateway is always the address of the default bridge")},
 	{flag: "ipv6", usage: "Enable IPv6 networking for the default bridge network", value: unused("bool"), fate: refused(noIPv6)},
 	{flag: "bip6", usage: "IPv6 address for the default bridge", value: unused("string"), fate: refused(noIPv6)},
 	{flag: "fixed-cidr-v6", usage: "IPv6 subnet for the default bridge network", value: unused("string"), fate: refused(noIPv6)},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -114,6 +115,8 @@ func (f *fakeNetworks) Detach(_ context.Context, id string) error {
 func (f *fakeRootfs) RootfsKeys(context.Context) ([]string, error) { return nil, nil }
 
 func (f *fakeNetworks) Announce(events.Action, string, string) {}
+
+func (f *fakeNetworks) HostGateway() netip.Addr { return netip.MustParseAddr("172.17.0.1") }
 
 func (f *fakeNetworks) Restore(context.Context, []engine.LiveSandbox) error { return nil }
 

@@ -43,7 +43,7 @@ func (s *Service) networkFiles(r *record, sb *engine.Sandbox) (hostname string, 
 	}
 	files := map[string]string{
 		"hostname":    hostname + "\n",
-		"hosts":       hosts(r, hostname, linkHosts, sb),
+		"hosts":       hosts(r, hostname, linkHosts, sb, s.Networks.HostGateway()),
 		"resolv.conf": s.resolvConf(r, sb),
 	}
 	for name, content := range files {
@@ -97,7 +97,9 @@ func readNetworkFile(path string) ([]byte, error) {
 
 var errNetworkFileSize = errs.New(errs.Conflict, "the container has made the file larger than 1 MiB")
 
-func hosts(r *record, hostname, links string, sb *engine.Sandbox) string {
+// hosts gives the lines of /etc/hosts in Docker's order. host is what the name
+// host-gateway stands for.
+func hosts(r *record, hostname, links string, sb *engine.Sandbox, host netip.Addr) string {
 	var b strings.Builder
 	if r.Host.NetworkMode.IsHost() {
 		if data, err := os.ReadFile("/etc/hosts"); err == nil {
@@ -110,36 +112,44 @@ func hosts(r *record, hostname, links string, sb *engine.Sandbox) string {
 	if b.Len() == 0 {
 		b.WriteString(hostLoopbackHosts)
 	}
-	b.WriteString(links)
-	var gateway netip.Addr
-	if sb != nil {
-		names := hostname
-		if d := r.Config.Domainname; d != "" {
-			names = hostname + "." + d + " " + hostname
-		}
-		for _, ep := range sb.Endpoints {
-			for _, ip := range []netip.Addr{ep.IPAddress, ep.GlobalIPv6Address} {
-				if ip.IsValid() {
-					fmt.Fprintf(&b, "%s\t%s\n", ip, names)
-				}
-			}
-			gateway = ep.Gateway
-		}
-	}
 	for _, extra := range r.Host.ExtraHosts {
 		name, ip, ok := strings.Cut(extra, "=")
 		if !ok {
 			name, ip, _ = strings.Cut(extra, ":")
 		}
 		if ip == "host-gateway" {
-			if !gateway.IsValid() {
+			if !host.IsValid() {
 				continue // no bridge, no gateway
 			}
-			ip = gateway.String()
+			ip = host.String()
 		}
 		fmt.Fprintf(&b, "%s\t%s\n", strings.Trim(ip, "[]"), name)
 	}
+	b.WriteString(links)
+	if sb == nil {
+		return b.String()
+	}
+	names := ownNames(hostname, r.Config.Domainname)
+	for _, ep := range sb.Endpoints {
+		for _, ip := range []netip.Addr{ep.IPAddress, ep.GlobalIPv6Address} {
+			if ip.IsValid() {
+				fmt.Fprintf(&b, "%s\t%s\n", ip, names)
+			}
+		}
+	}
 	return b.String()
+}
+
+// ownNames are the full name of a container and the first part of it, wherever the
+// user has put the dot.
+func ownNames(hostname, domain string) string {
+	if domain != "" {
+		hostname += "." + domain
+	}
+	if first, _, ok := strings.Cut(hostname, "."); ok {
+		return hostname + " " + first
+	}
+	return hostname
 }
 
 // resolvConf gives the container the host's resolver settings with the user's

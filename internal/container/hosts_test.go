@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
 )
 
@@ -54,5 +55,31 @@ func TestLinkDoesNotGrowHostsFile(t *testing.T) {
 	}}
 	if err := editHosts(file, l.Alias, l.hosts()); !errs.Is(err, errs.Conflict) {
 		t.Errorf("update link: %v", err)
+	}
+}
+
+func TestHostsOrderAndNames(t *testing.T) {
+	r := &record{
+		Config: &container.Config{Domainname: "example.org"},
+		Host:   &container.HostConfig{ExtraHosts: []string{"a:1.1.1.1", "b=[::1]", "h:host-gateway"}},
+	}
+	sb := &engine.Sandbox{Endpoints: map[string]*network.EndpointSettings{"bridge": {IPAddress: netip.MustParseAddr("172.17.0.5")}}}
+	host := netip.MustParseAddr("172.17.0.1")
+	const extra = "1.1.1.1\ta\n::1\tb\n172.17.0.1\th\n"
+	for want, got := range map[string]string{
+		extra + "9\tlink\n172.17.0.5\tweb.example.org web\n": hosts(r, "web", "9\tlink\n", sb, host),
+		extra:                  hosts(r, "web", "", nil, host),
+		"1.1.1.1\ta\n::1\tb\n": hosts(r, "web", "", nil, netip.Addr{}),
+	} {
+		if got = strings.TrimPrefix(got, hostLoopbackHosts); got != want {
+			t.Errorf("hosts:\n got %q\nwant %q", got, want)
+		}
+	}
+	for names, want := range map[[2]string]string{
+		{"web", ""}: "web", {"web.a.b", ""}: "web.a.b web", {"web.a", "b"}: "web.a.b web",
+	} {
+		if got := ownNames(names[0], names[1]); got != want {
+			t.Errorf("names of %v: %q, want %q", names, got, want)
+		}
 	}
 }

@@ -67,6 +67,9 @@ type Sandboxes interface {
 	// Announce publishes that a container has come to a network, host and none
 	// among them, or has left it. An unknown network has no events.
 	Announce(action events.Action, mode, containerID string)
+	// HostGateway is where containers reach the host: the default bridge's address,
+	// or invalid without one.
+	HostGateway() netip.Addr
 	// Restore tells the network at daemon start which containers live with
 	// which settings. Everything else that an earlier daemon left is removed.
 	Restore(ctx context.Context, live []LiveSandbox) error

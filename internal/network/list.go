@@ -235,3 +235,11 @@ func (s *Service) Prune(_ context.Context, f engine.Filters) (networktypes.Prune
 	}
 	return networktypes.PruneReport{}, nil
 }
+
+// HostGateway implements engine.Sandboxes.
+func (s *Service) HostGateway() netip.Addr {
+	if s.net == nil {
+		return netip.Addr{}
+	}
+	return s.net.bridge.addr.Addr()
+}

@@ -73,6 +73,8 @@ func TestRun(t *testing.T) {
 		{name: "ulimit", args: []string{"--ulimit", "nofile=512:512", "busybox", "sh", "-c", "ulimit -n"}, stdout: "512\n"},
 		{name: "shm size", args: []string{"--shm-size", "8m", "busybox", "sh", "-c", "df -k /dev/shm | tail -1 | awk '{print $2}'"}, stdout: "8192\n"},
 		{name: "tmpfs", args: []string{"--tmpfs", "/scratch:size=1m", "busybox", "sh", "-c", "grep ' /scratch ' /proc/mounts | cut -d' ' -f3"}, stdout: "tmpfs\n"},
+		{name: "add host without a network", args: []string{"--network", "none", "--add-host", "up:host-gateway", "busybox", "sh", "-c", "grep -c '^10[.].*up$' /etc/hosts"}, stdout: "1\n"},
+		{name: "own names", args: []string{"-h", "a.b.example", "--add-host", "other:192.0.2.7", "busybox", "sh", "-c", "tail -n 2 /etc/hosts | cut -f2"}, stdout: "other\na.b.example a\n"},
 		{name: "add host", args: []string{"--add-host", "db.example:192.0.2.7", "busybox", "sh", "-c", "grep db.example /etc/hosts | tr '\\t' ' '"}, stdout: "192.0.2.7 db.example\n"},
 		{name: "dns", args: []string{"--dns", "192.0.2.53", "--dns-search", "corp.example", "busybox", "sh", "-c", "grep -v '^#' /etc/resolv.conf | grep -E 'nameserver|search'"}, stdout: "search corp.example\nnameserver 192.0.2.53\n"},
 		{name: "sysctl", args: []string{"--sysctl", "net.ipv4.ip_unprivileged_port_start=77", "busybox", "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"}, stdout: "77\n"},
