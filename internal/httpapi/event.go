@@ -83,7 +83,7 @@ func sendEvent(out *flushWriter, m events.Message, v version, contentType string
 	}
 	line, err := marshal(m)
 	if err == nil && v.before(52) {
-		line, err = mergeFields(line, olderEventFields(m))
+		line, err = mergeFields(line, olderEventFields(m), "")
 	}
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ func TestOlderMACAddress(t *testing.T) {
 		for v, older := range map[string]bool{"1.41": true, "1.44": true, "1.51": true, "1.52": false, "1.56": false} {
 			_, _, body := s.do("GET", "/v"+v+"/containers/"+name+"/json", "")
 			_, config, _ := strings.Cut(body, `"Config":{`)
-			config, _, _ = strings.Cut(config, "}")
+			config, _, _ = strings.Cut(config, `"Labels"`)
 			if strings.Contains(config, shown) != (want && older) {
 				t.Errorf("%s in %s: got %s", name, v, config)
 			}
@@ -62,5 +62,27 @@ func TestStringsForArguments(t *testing.T) {
 	s := serve(t, Options{})
 	for _, in := range []string{`{"Cmd":1}`, `{"Cmd":{"a":"b"}}`, `["Cmd"]`, `{"Cmd":"x"`, `{"Cmd":"x"}{}`} {
 		s.want(400, "JSON", "POST", "/containers/create", in)
+	}
+}
+
+// Documents of older versions have Docker's order of members: people read them.
+func TestOlderMembersAreInOrder(t *testing.T) {
+	for name, tc := range map[string]struct {
+		base, want string
+		extra      fields
+	}{
+		"front": {`{"Type":"a"}`, `{"status":"s","id":"i","Type":"a"}`, fields{"id": "i", "status": "s"}},
+		"inside": {
+			`{"Id":"1","Config":{"Env":null,"Entrypoint":["a"],"Labels":{}}}`,
+			`{"Id":"1","Parent":"","Comment":"","Config":{"Env":null,"Entrypoint":["a"],"OnBuild":null,"Labels":{}}}`,
+			fields{"Comment": "", "Parent": "", "Config": fields{"OnBuild": nil}},
+		},
+		"unknown": {`{"z":1}`, `{"z":1,"a":2,"b":3}`, fields{"b": 3, "a": 2}},
+		"null":    {`null`, `{"a":2}`, fields{"a": 2}},
+	} {
+		got, err := mergeFields([]byte(tc.base), tc.extra, "")
+		if err != nil || string(got) != tc.want {
+			t.Errorf("%s: got %s, %v, want %s", name, got, err, tc.want)
+		}
 	}
 }

@@ -140,8 +140,8 @@ func TestEventStream(t *testing.T) {
 			`{"Type":"image","Action":"create","Actor":{"ID":"img","Attributes":null}}`,
 			`{"Type":"network","Action":"connect","Actor":{"ID":"net","Attributes":null}}`}},
 		{"/v1.45" + past, "", "application/json", []string{
-			`{"Action":"start","Actor":{"ID":"abc","Attributes":{"image":"busybox","name":"a<b"}},"Type":"container","from":"busybox","id":"abc","scope":"local","status":"start","time":1,"timeNano":1000000002}`,
-			`{"Action":"connect","Actor":{"ID":"net","Attributes":null},"Type":"network"}`}},
+			`{"status":"start","id":"abc","from":"busybox","Type":"container","Action":"start","Actor":{"ID":"abc","Attributes":{"image":"busybox","name":"a<b"}},"scope":"local","time":1,"timeNano":1000000002}`,
+			`{"Type":"network","Action":"connect","Actor":{"ID":"net","Attributes":null}}`}},
 		{"/v1.51" + past, "application/x-ndjson;q=1, text/html", "application/x-ndjson", nil},
 	} {
 		_, header, body := s.do("GET", tt.path, "", "Accept", tt.accept)
