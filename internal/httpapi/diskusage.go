@@ -20,6 +20,16 @@ type olderDiskUsage struct {
 	BuildCache []build.CacheRecord `json:"BuildCache,omitzero"`
 }
 
+// plainDiskUsage is olderDiskUsage as versions before 1.52 had it: with all members,
+// also those that were not asked for.
+type plainDiskUsage struct {
+	LayersSize int64
+	Images     []any
+	Containers []olderSummary
+	Volumes    []volume.Volume
+	BuildCache []build.CacheRecord
+}
+
 // systemDiskUsage answers in the shape of the version. From 1.52 on a client
 // that does not ask for details gets both shapes, as unversioned clients still
 // read the old one.
@@ -38,7 +48,10 @@ func (a *api) systemDiskUsage(w *reply, r *request) error {
 		if err != nil {
 			return err
 		}
-		return w.json(http.StatusOK, older)
+		if wanted == nil || wanted[system.BuildCacheObject] {
+			older.BuildCache = orEmpty(older.BuildCache)
+		}
+		return w.json(http.StatusOK, plainDiskUsage(*older))
 	}
 	if r.flag("verbose") {
 		return w.json(http.StatusOK, usage)
@@ -128,6 +141,9 @@ func older(usage *system.DiskUsage, v version) (*olderDiskUsage, error) {
 	}
 	if u := usage.ContainerUsage; u != nil {
 		out.Containers = olderSummaries(u.Items)
+		for i := range out.Containers {
+			out.Containers[i].Health = nil
+		}
 	}
 	if u := usage.VolumeUsage; u != nil {
 		out.Volumes = orEmpty(u.Items)

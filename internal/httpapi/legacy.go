@@ -16,7 +16,7 @@ type fields map[string]any
 // memberOrder is where Docker has members of older versions, by the name of the
 // object that they are in ("" is the outermost). People read these documents.
 var memberOrder = map[string][]string{
-	"": {"status", "id", "from", "Id", "RepoTags", "RepoDigests", "Parent", "Comment", "Created", "DockerVersion", "Author", "Config"},
+	"": {"status", "id", "from", "Id", "RepoTags", "RepoDigests", "Parent", "Comment", "Created", "DockerVersion", "Author", "Config", "ConfigOnly", "Containers"},
 	"NetworkSettings": {
 		"Bridge", "SandboxID", "SandboxKey", "Ports", "HairpinMode", "LinkLocalIPv6Address", "LinkLocalIPv6PrefixLen", "SecondaryIPAddresses",
 		"SecondaryIPv6Addresses", "EndpointID", "Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPAddress", "IPPrefixLen", "IPv6Gateway", "MacAddress",

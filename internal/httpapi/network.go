@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"github.com/moby/moby/api/types/build"
@@ -15,7 +16,16 @@ func (a *api) networkList(w *reply, r *request) error {
 	if err != nil {
 		return err
 	}
-	return w.json(http.StatusOK, orEmpty(list))
+	if !r.version.before(52) {
+		return w.json(http.StatusOK, orEmpty(list))
+	}
+	older := make([]json.RawMessage, len(list))
+	for i := range list { // containers are told by inspect only, but the member was there
+		if older[i], err = withFields(list[i], fields{"Containers": fields{}}); err != nil {
+			return err
+		}
+	}
+	return w.json(http.StatusOK, older)
 }
 
 func (a *api) networkInspect(w *reply, r *request) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/gantry-run/gantry/internal/testenv"
@@ -20,5 +21,24 @@ func TestPythonSDK(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	if err != nil || string(out) != "ok\n" {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestOlderMembers: what scripts look up in documents of Docker 28, with or without a value.
+func TestOlderMembers(t *testing.T) {
+	c := one(t, world.engine)
+	for path, members := range map[string][]string{
+		"/networks":  {`"ConfigOnly":false,"Containers":{},`},
+		"/system/df": {`"LayersSize":`, `"Images":[`, `"Containers":[`, `"Volumes":[`, `"BuildCache":[`},
+	} {
+		body, err := c.e.get(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range members {
+			if !strings.Contains(string(body), m) {
+				t.Errorf("%s lacks %s: %s", path, m, tail(string(body)))
+			}
+		}
 	}
 }
