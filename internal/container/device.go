@@ -2,6 +2,7 @@ package container
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -68,6 +69,9 @@ func hostDevices(h *container.HostConfig) (nodes []device, rules []specs.LinuxDe
 			access = "rwm"
 		}
 		found, err := devicesAt(d.PathOnHost, d.PathInContainer)
+		if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+			err = pathErr.Err // the path is said already
+		}
 		if err != nil {
 			return nil, nil, errs.New(errs.InvalidArgument, "error gathering device information while adding custom device %q: %w", d.PathOnHost, err)
 		}

@@ -53,7 +53,7 @@ func (s *Service) filter(key string, values []string) (predicate, error) {
 	case "id":
 		return anyOf(func(r *record, v string) bool { return strings.HasPrefix(r.ID, v) })
 	case "name":
-		return filterName(values)
+		return filterName(values), nil
 	case "label":
 		return func(r *record) bool {
 			return !slices.ContainsFunc(values, func(v string) bool { return !hasLabel(r.Config.Labels, v) })
@@ -83,7 +83,7 @@ func (s *Service) filter(key string, values []string) (predicate, error) {
 			return false
 		})
 	case "publish", "expose":
-		return filterPort(values, key == "publish")
+		return filterPort(key, values)
 	case "before", "since":
 		return s.filterTime(key, values)
 	case "health":
@@ -94,27 +94,41 @@ func (s *Service) filter(key string, values []string) (predicate, error) {
 		}
 		return func(*record) bool { return true }, nil // List compares: health is not in the record
 	case "is-task":
-		return anyOf(func(_ *record, v string) bool { return v == "false" || v == "0" })
+		return filterTask(values)
 	case "isolation":
-		return anyOf(func(r *record, v string) bool { return string(r.Host.Isolation) == v })
+		return func(*record) bool { return true }, nil // all containers are alike on Linux
 	}
 	return nil, errs.New(errs.InvalidArgument, "invalid filter '%s'", key)
 }
 
-func filterName(values []string) (predicate, error) {
+// filterName takes regular expressions. What is none matches nothing, as in Docker.
+func filterName(values []string) predicate {
 	var res []*regexp.Regexp
 	for _, v := range values {
-		re, err := regexp.Compile(v)
-		if err != nil {
-			return nil, errs.New(errs.InvalidArgument, "invalid filter 'name=%s': %w", v, err)
+		if re, err := regexp.Compile(v); err == nil {
+			res = append(res, re)
 		}
-		res = append(res, re)
 	}
 	return func(r *record) bool {
 		return slices.ContainsFunc(res, func(re *regexp.Regexp) bool {
 			return re.MatchString("/"+r.Name) || re.MatchString(r.Name)
 		})
-	}, nil
+	}
+}
+
+// filterTask: no container is a swarm's.
+func filterTask(values []string) (predicate, error) {
+	wanted := false
+	for _, v := range values {
+		switch v {
+		case "1", "true":
+		case "0", "false":
+			wanted = true
+		default:
+			return nil, errs.New(errs.InvalidArgument, "invalid filter 'is-task=[%s]'", v)
+		}
+	}
+	return func(*record) bool { return wanted }, nil
 }
 
 func filterExited(values []string) (predicate, error) {
@@ -142,7 +156,8 @@ func (s *Service) filterAncestor(values []string) (predicate, error) {
 	return func(r *record) bool { return ids[r.ImageID] }, nil
 }
 
-func filterPort(values []string, published bool) (predicate, error) {
+// filterPort is for the keys publish and expose.
+func filterPort(key string, values []string) (predicate, error) {
 	type span struct {
 		lo, hi uint64
 		proto  string
@@ -157,10 +172,13 @@ func filterPort(values []string, published bool) (predicate, error) {
 		if !ok {
 			hi = lo
 		}
-		a, err1 := strconv.ParseUint(lo, 10, 16)
-		b, err2 := strconv.ParseUint(hi, 10, 16)
-		if err1 != nil || err2 != nil {
-			return nil, errs.New(errs.InvalidArgument, "invalid port filter %q", v)
+		a, err := strconv.ParseUint(lo, 10, 16)
+		if err != nil {
+			return nil, errs.New(errs.InvalidArgument, "error while looking up for %s %s: %w", key, v, err)
+		}
+		b, err := strconv.ParseUint(hi, 10, 16)
+		if err != nil {
+			return nil, errs.New(errs.InvalidArgument, "error while looking up for %s %s: %w", key, v, err)
 		}
 		spans = append(spans, span{a, b, proto})
 	}
@@ -168,7 +186,7 @@ func filterPort(values []string, published bool) (predicate, error) {
 		return slices.ContainsFunc(spans, func(s span) bool { return num >= s.lo && num <= s.hi && proto == s.proto })
 	}
 	return func(r *record) bool {
-		if !published {
+		if key == "expose" {
 			for p := range r.Config.ExposedPorts {
 				if in(uint64(p.Num()), string(p.Proto())) {
 					return true

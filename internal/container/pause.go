@@ -116,7 +116,7 @@ func (s *Service) Rename(_ context.Context, id, name string) error {
 		return errs.New(errs.InvalidArgument, "Renaming a container with the same name as its current name")
 	}
 	s.mu.Lock()
-	err = s.bookName(c, name)
+	err = s.bookName(c, "/"+name)
 	s.mu.Unlock()
 	if err != nil {
 		return errs.New(errs.KindOf(err), "Error when allocating new name: %w", err)

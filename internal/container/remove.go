@@ -51,6 +51,9 @@ func (s *Service) removeEnded(ctx context.Context, c *ctr, id string, force, vol
 }
 
 func errRunning(r *record, id string) error {
+	if r.State.Status == container.StatePaused {
+		return errs.New(errs.Conflict, "cannot remove container %q: container is paused and must be unpaused first", id)
+	}
 	return errs.New(errs.Conflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", id, r.State.Status)
 }
 

@@ -227,7 +227,7 @@ func (s *Service) Restart(ctx context.Context, id, sig string, timeout *int) err
 	}
 	defer s.keep(ctx, c)()
 	if err := s.stop(ctx, c, sig, timeout); err != nil && !errs.Is(err, errs.NotModified) {
-		return err
+		return errs.New(errs.KindOf(err), "Cannot restart container %s: %w", id, err)
 	}
 	if err := s.Start(ctx, id); err != nil && !errs.Is(err, errs.NotModified) {
 		return errs.New(errs.KindOf(err), "Cannot restart container %s: %w", id, err)

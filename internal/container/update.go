@@ -34,7 +34,7 @@ func (s *Service) Update(ctx context.Context, id string, u engine.ContainerUpdat
 	}
 	if u.RestartPolicy.Name != "" {
 		if h.AutoRemove && !u.RestartPolicy.IsNone() {
-			return resp, errs.New(errs.Conflict, "Restart policy cannot be updated because AutoRemove is enabled for the container")
+			return resp, errs.New(errs.Conflict, "Cannot update container %s: Restart policy cannot be updated because AutoRemove is enabled for the container", r.ID)
 		}
 		h.RestartPolicy = u.RestartPolicy
 	}

@@ -11,7 +11,7 @@ import (
 
 // answers are commands of which people see the answer often: wrong input, mostly.
 // NAME is a container that runs, GONE one that has ended with code 3, USERLESS
-// one whose user does not exist. The
+// one whose user does not exist, PAUSED one with --rm that is paused. The
 // expected texts are dockerd's 28.5.2; run the test against it with
 // E2E_ENGINE=docker E2E_DOCKERD=$(scripts/dockerd).
 var answers = []struct {
@@ -62,6 +62,10 @@ var answers = []struct {
 	{"ps --filter status=foo", 1, "invalid filter 'status=foo': invalid value for state (foo): must be one of created, running, paused, restarting, removing, exited, dead"},
 	{"ps --filter health=foo", 1, "invalid filter 'health=foo': invalid value for health (foo): must be one of none, starting, healthy, unhealthy"},
 	{"ps --filter exited=x", 1, `invalid filter 'exited=x': strconv.Atoi: parsing "x": invalid syntax`},
+	{"ps --filter is-task=x", 1, "invalid filter 'is-task=[x]'"},
+	{"ps --filter publish=80-x", 1, `error while looking up for publish 80-x: strconv.ParseUint: parsing "x": invalid syntax`},
+	{"ps -a --filter name=NAME[ -q", 0, ""},
+	{"ps -a --filter name=NAME --filter isolation=default --format {{.Names}}", 0, "NAME"},
 	{"kill GONE", 1, "cannot kill container: GONE: container GONE-ID is not running"},
 	{"kill -s FOO NAME", 1, "cannot kill container: NAME: invalid signal: FOO"},
 	{"kill -s 99 NAME", 1, "cannot kill container: NAME: the linux daemon does not support signal 99"},
@@ -87,6 +91,11 @@ var answers = []struct {
 	{"top NAME -o nope", 1, `ps: error: unknown user-defined format specifier "nope"`},
 	{"cp NAME:/nope -", 1, "Could not find the file /nope in container NAME"},
 	{"rename NAME GONE", 1, "Error when allocating new name: Conflict. The container name \"/GONE\" is already in use by container \"GONE-ID\". You have to remove (or rename) that container to be able to reuse that name.\nError: failed to rename container named NAME"},
+	{"rename NAME x", 1, "Error when allocating new name: Invalid container name (/x), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed\nError: failed to rename container named NAME"},
+	{"restart -s FOO NAME", 1, "Cannot restart container NAME: invalid signal: FOO"},
+	{"rm PAUSED", 1, `cannot remove container "PAUSED": container is paused and must be unpaused first`},
+	{"update --restart always PAUSED", 1, "Cannot update container PAUSED-ID: Restart policy cannot be updated because AutoRemove is enabled for the container"},
+	{"run --rm --device /dev/nope busybox", 127, `error gathering device information while adding custom device "/dev/nope": no such file or directory`},
 	{"rm NAME", 1, `cannot remove container "NAME": container is running: stop the container before removing or force remove`},
 	{"update --cpus 1 --cpu-quota 1000 NAME", 1, "Conflicting options: Nano CPUs and CPU Quota cannot both be set"},
 	{"update --cpuset-cpus abc NAME", 1, "Invalid value abc for cpuset cpus: invalid format: abc"},
@@ -111,8 +120,10 @@ func TestAnswers(t *testing.T) {
 			c.fails(3, "run", "--name", gone, "busybox", "sh", "-c", "exit 3")
 			userless := c.container()
 			c.ok("create", "--name", userless, "-u", "nobody-here", "busybox")
+			paused := c.background("--rm")
+			c.ok("pause", paused)
 			id := func(name string) string { return c.ok("inspect", "-f", "{{.Id}}", name) }
-			names := strings.NewReplacer("GONE-ID", id(gone), "NAME-ID", id(name), "GONE", gone, "NAME", name, "USERLESS", userless)
+			names := strings.NewReplacer("PAUSED-ID", id(paused), "PAUSED", paused, "GONE-ID", id(gone), "NAME-ID", id(name), "GONE", gone, "NAME", name, "USERLESS", userless)
 			for _, a := range answers {
 				r := c.do(strings.Fields(names.Replace(a.args))...)
 				got := strings.TrimPrefix(message(r.stderr), "Error response from daemon: ")
