@@ -14,6 +14,7 @@ import (
 	"github.com/gantry-run/gantry/internal/cli/render"
 	"github.com/gantry-run/gantry/internal/cli/session"
 	"github.com/gantry-run/gantry/internal/client"
+	"github.com/gantry-run/gantry/internal/errs"
 )
 
 type copyOptions struct{ archive, followLink, quiet bool }
@@ -117,6 +118,21 @@ func copyName(dst string, exists, isDir, srcIsDir, content bool, srcBase string)
 // of a directory.
 func hasContentSuffix(p string) bool { return p == "." || strings.HasSuffix(p, "/.") }
 
+// absolute gives a local path from the root, with a slash or a dot at its end kept.
+func absolute(p string) (string, error) {
+	abs, err := filepath.Abs(p)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case hasContentSuffix(filepath.ToSlash(p)):
+		return strings.TrimSuffix(abs, "/") + "/.", nil
+	case strings.HasSuffix(filepath.ToSlash(p), "/") && abs != "/":
+		return abs + "/", nil
+	}
+	return abs, nil
+}
+
 // isLocalDir tells what a local destination is.
 func isLocalDir(p string) (exists, isDir bool, err error) {
 	info, err := os.Stat(p)
@@ -138,7 +154,7 @@ func resolveInContainer(ctx context.Context, c *client.Client, id, p string) (fi
 	for range maxLinks {
 		res, err := c.ContainerStatPath(ctx, id, client.ContainerStatPathOptions{Path: p})
 		if err != nil {
-			if isMissingPath(err) {
+			if !errs.Is(err, errs.NotFound) || isMissingPath(err) { // what else is wrong, the copy itself will tell
 				return p, false, false, nil
 			}
 			return "", false, false, err

@@ -38,6 +38,10 @@ func (o *copyOptions) toContainer(ctx context.Context, s *session.Session, c *cl
 			return 0, err
 		}
 	}
+	src, err = absolute(src)
+	if err != nil {
+		return 0, err
+	}
 	info, err := os.Lstat(src)
 	if err != nil {
 		return 0, err

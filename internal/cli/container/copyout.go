@@ -23,7 +23,21 @@ func isMissingPath(err error) bool {
 	return errs.Is(err, errs.NotFound) && !strings.Contains(err.Error(), "No such container")
 }
 
+func isThere(dir string) bool {
+	_, err := os.Stat(dir)
+	return !errors.Is(err, os.ErrNotExist)
+}
+
 func (o *copyOptions) fromContainer(ctx context.Context, s *session.Session, c *client.Client, id, src, dst string) (int64, error) {
+	if dst != "-" {
+		var err error
+		if dst, err = absolute(dst); err != nil {
+			return 0, err
+		}
+		if dir := filepath.Dir(filepath.Clean(dst)); !isThere(dir) {
+			return 0, fmt.Errorf("invalid output path: directory %q does not exist", dir)
+		}
+	}
 	if o.followLink {
 		final, _, _, err := resolveInContainer(ctx, c, id, src)
 		if err != nil {

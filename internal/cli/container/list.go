@@ -2,6 +2,7 @@ package container
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	containertypes "github.com/moby/moby/api/types/container"
@@ -50,16 +51,18 @@ func NewList(s *session.Session, name string) *cobra.Command {
 
 func (o *listOptions) run(cmd *cobra.Command, s *session.Session) error {
 	switch {
-	case o.quiet && o.format != "" && o.format != "table" && o.format != "raw":
+	case o.quiet && o.format != "":
 		fmt.Fprintln(s.Err, "WARNING: Ignoring custom format, because both --format and --quiet are set.")
-		o.format = ""
+		if o.format != "raw" {
+			o.format = ""
+		}
 	case o.format == "" && !o.quiet:
 		o.format = s.Config().PsFormat
 	}
 	req := client.ContainerListOptions{
 		All: o.all, Limit: o.last, Filters: o.filter.Values,
 		// Sizes cost the daemon a walk through files: only if they are shown.
-		Size: o.size || strings.Contains(o.format, ".Size"),
+		Size: o.size || strings.Contains(o.format, ".Size") || wholeRow.MatchString(o.format),
 	}
 	if o.latest && o.last == -1 {
 		req.Limit = 1
@@ -83,8 +86,14 @@ func (o *listOptions) run(cmd *cobra.Command, s *session.Session) error {
 		l.Raw += `\nsize: {{.Size}}`
 	}
 	l.Raw += `\n`
+	if o.quiet && o.format == "raw" {
+		l.Quiet, l.Raw = false, "container_id: {{.ID}}"
+	}
 	return l.Write(s.Out, rows)
 }
+
+// wholeRow is a template that shows all columns, sizes too.
+var wholeRow = regexp.MustCompile(`\{\{-?\s*json\s+\.\s*-?\}\}`)
 
 func listing() render.Listing {
 	return render.Listing{
@@ -92,7 +101,7 @@ func listing() render.Listing {
 		Columns: []string{"ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"},
 		Headers: Headers(),
 		Raw: `container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n` +
-			`state: {{.State}}\nstatus: {{.Status}}\nnames: {{.Names}}\nlabels: {{.Labels}}\nports: {{.Ports}}`,
+			`state: {{.State}}\nstatus: {{.Status}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}`,
 	}
 }
 

@@ -1,9 +1,11 @@
 package container
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/network"
@@ -46,21 +48,36 @@ func NewPort(s *session.Session) *cobra.Command {
 }
 
 func onePort(ports network.PortMap, name, wanted string) (string, error) {
+	number, _, _ := strings.Cut(wanted, "/")
+	if _, err := strconv.ParseUint(number, 10, 16); err != nil {
+		//lint:ignore ST1005 Docker's text
+		return "", fmt.Errorf("Error: invalid port (%s): %w", number, err)
+	}
 	port, err := network.ParsePort(wanted)
 	if err != nil {
 		return "", err
 	}
-	bindings := ports[port]
+	bindings := inOrder(ports[port])
 	if len(bindings) == 0 {
 		//lint:ignore ST1005 Docker's text
 		return "", fmt.Errorf("Error: No public port '%s' published for %s", wanted, name)
 	}
-	var lines []string
+	var text strings.Builder
 	for _, b := range bindings {
-		lines = append(lines, hostPort(b)+"\n")
+		text.WriteString(hostPort(b) + "\n")
 	}
-	slices.Sort(lines)
-	return strings.Join(lines, ""), nil
+	return text.String(), nil
+}
+
+// inOrder sorts by address, IPv4 first, and by port.
+func inOrder(bindings []network.PortBinding) []network.PortBinding {
+	number := func(b network.PortBinding) int {
+		n, _ := strconv.Atoi(b.HostPort) // what is no number comes first
+		return n
+	}
+	return slices.SortedFunc(slices.Values(bindings), func(a, b network.PortBinding) int {
+		return cmp.Or(a.HostIP.Compare(b.HostIP), cmp.Compare(number(a), number(b)))
+	})
 }
 
 func allPorts(ports network.PortMap) string {
@@ -76,7 +93,7 @@ func allPorts(ports network.PortMap) string {
 	})
 	var b strings.Builder
 	for _, p := range keys {
-		for _, binding := range ports[p] {
+		for _, binding := range inOrder(ports[p]) {
 			fmt.Fprintf(&b, "%s -> %s\n", p, hostPort(binding))
 		}
 	}

@@ -41,10 +41,14 @@ func EnvCheck(v string) (string, error) {
 	return v, nil
 }
 
-// LabelCheck refuses a label without a name.
+// LabelCheck refuses a label without a name, or with white space in it.
 func LabelCheck(v string) (string, error) {
-	if name, _, _ := strings.Cut(v, "="); strings.TrimSpace(name) == "" {
+	name, _, _ := strings.Cut(v, "=")
+	switch {
+	case strings.TrimSpace(name) == "":
 		return "", fmt.Errorf("invalid label '%s': empty name", v)
+	case strings.ContainsAny(name, " \t"):
+		return "", fmt.Errorf("label '%s' contains whitespaces", name)
 	}
 	return v, nil
 }
@@ -82,7 +86,7 @@ func parseLines(name string, data []byte, lookup func(string) (string, bool)) ([
 			raw = bytes.TrimPrefix(raw, byteOrderMark)
 		}
 		if !utf8.Valid(raw) {
-			return nil, fmt.Errorf("env file %s contains invalid utf8 bytes at line %d: %v", name, n, raw)
+			return nil, fmt.Errorf("invalid env file (%s): invalid utf8 bytes at line %d: %v", name, n, raw)
 		}
 		line := strings.TrimLeftFunc(string(raw), unicode.IsSpace)
 		if line == "" || line[0] == '#' {

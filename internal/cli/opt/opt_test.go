@@ -81,7 +81,7 @@ func TestParseLines(t *testing.T) {
 	for in, want := range map[string]string{
 		"=x":     "invalid env file (f): no variable name on line '=x'",
 		"B = 2":  "invalid env file (f): variable 'B ' contains whitespaces",
-		"A=\xff": "env file f contains invalid utf8 bytes at line 1: [65 61 255]",
+		"A=\xff": "invalid env file (f): invalid utf8 bytes at line 1: [65 61 255]",
 	} {
 		if _, err := parseLines("f", []byte(in), lookup); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, want %q", in, err, want)
@@ -103,4 +103,19 @@ func FuzzParseLines(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestLabelCheck(t *testing.T) {
+	for label, want := range map[string]string{
+		"a=b c": "", "a": "", "a b=c": "label 'a b' contains whitespaces", "a\tb": "label 'a\tb' contains whitespaces",
+		" =c": "invalid label ' =c': empty name", "": "invalid label '': empty name",
+	} {
+		got, err := LabelCheck(label)
+		switch {
+		case want == "" && (err != nil || got != label):
+			t.Errorf("%q: %q, %v", label, got, err)
+		case want != "" && (err == nil || err.Error() != want):
+			t.Errorf("%q: %v, want %s", label, err, want)
+		}
+	}
 }

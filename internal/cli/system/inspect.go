@@ -2,6 +2,7 @@ package system
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -46,7 +47,7 @@ func NewInspect(s *session.Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f := finder{cmd: cmd, c: c, kind: kind, size: size}
+			f := finder{cmd: cmd, c: c, kind: kind, size: size, warn: s.Err}
 			return s.Inspect(format, args, f.find)
 		},
 	}
@@ -71,6 +72,7 @@ type finder struct {
 	c    *client.Client
 	kind string // "": any
 	size bool
+	warn io.Writer
 }
 
 func (f *finder) find(name string) (render.Document, error) {
@@ -97,7 +99,13 @@ func (f *finder) find(name string) (render.Document, error) {
 		if f.kind != "" && f.kind != l.kind {
 			continue
 		}
+		if l.kind == kindContainer && name == "" {
+			return render.Document{}, errs.New(errs.InvalidArgument, "invalid container name or ID: value is empty")
+		}
 		doc, err := l.get()
+		if err == nil && f.size && l.kind != kindContainer {
+			fmt.Fprintf(f.warn, "WARNING: --size ignored for %s\n", l.kind)
+		}
 		if err == nil || f.kind != "" || !errs.Is(err, errs.NotFound) && !errs.Is(err, errs.InvalidArgument) {
 			return doc, err
 		}
