@@ -311,8 +311,12 @@ func (e execs) Inspect(ctx context.Context, id string) (container.ExecInspectRes
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	priv := x.req.Privileged
+	keys := []byte{}
+	if x.req.DetachKeys != "" { // the usual ones are not shown
+		keys = x.keys
+	}
 	return container.ExecInspectResponse{
-		ID: x.id, Running: x.running, ExitCode: x.code, ContainerID: x.ctr.rec.ID, Pid: x.pid, DetachKeys: x.keys,
+		ID: x.id, Running: x.running, ExitCode: x.code, ContainerID: x.ctr.rec.ID, Pid: x.pid, DetachKeys: keys,
 		OpenStdin: x.req.AttachStdin, OpenStdout: x.req.AttachStdout, OpenStderr: x.req.AttachStderr,
 		ProcessConfig: &container.ExecProcessConfig{Tty: x.req.Tty, Entrypoint: x.req.Cmd[0], Arguments: slices.Clone(x.req.Cmd[1:]), Privileged: &priv, User: x.req.User},
 	}, nil

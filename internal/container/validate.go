@@ -35,6 +35,9 @@ func validate(cfg *container.Config, h *container.HostConfig, m machine, update 
 	if err := checkResources(&h.Resources, m, update); err != nil {
 		return warnings, err
 	}
+	if err := validateBindings(h.PortBindings); err != nil {
+		return warnings, err
+	}
 	if h.NetworkMode.IsHost() && len(h.PortBindings) > 0 {
 		warnings = append(warnings, "Published ports are discarded when using host network mode")
 	}
@@ -125,6 +128,17 @@ func validateJoined(cfg *container.Config, h *container.HostConfig) error {
 	return nil
 }
 
+func validateBindings(ports networktypes.PortMap) error {
+	for _, bindings := range ports {
+		for _, b := range bindings {
+			if _, err := networktypes.ParsePortRange(b.HostPort); b.HostPort != "" && err != nil {
+				return errs.New(errs.InvalidArgument, "invalid port specification: %q", b.HostPort)
+			}
+		}
+	}
+	return nil
+}
+
 func validateModes(_ *container.Config, h *container.HostConfig) error {
 	if !h.IpcMode.Valid() {
 		return errs.New(errs.InvalidArgument, "invalid IPC mode: %v", h.IpcMode)
@@ -136,7 +150,7 @@ func validateModes(_ *container.Config, h *container.HostConfig) error {
 		return errs.New(errs.InvalidArgument, "invalid UTS mode: %v", h.UTSMode)
 	}
 	if !h.CgroupnsMode.Valid() {
-		return errs.New(errs.InvalidArgument, "invalid CgroupNS mode: %v", h.CgroupnsMode)
+		return errs.New(errs.InvalidArgument, "invalid cgroup namespace mode: %v", h.CgroupnsMode)
 	}
 	if !h.UsernsMode.Valid() {
 		return errs.New(errs.InvalidArgument, "invalid userns mode: %v", h.UsernsMode)

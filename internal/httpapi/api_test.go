@@ -57,7 +57,7 @@ func TestErrors(t *testing.T) {
 		{404, "No such container: x", "GET", "/containers//x/json", ""},
 		{404, "cannot kill container: x: No such container: x", "POST", "/containers/x/kill", ""},
 		{400, "invalid condition: \\\"later\\\"", "POST", "/containers/x/wait?condition=later", ""},
-		{400, "must specify at least one of 'stdout' or 'stderr'", "GET", "/containers/x/logs", ""},
+		{400, "Bad parameters: you must choose at least one stream", "GET", "/containers/x/logs", ""},
 		{400, `invalid value for \"since\": invalid timestamp \"yesterday\"`, "GET", "/containers/x/logs?stdout=1&since=yesterday", ""},
 		{400, `invalid resize height \"\": invalid syntax`, "POST", "/containers/x/resize?w=1", ""},
 		{400, `invalid resize width \"70000\": value out of range`, "POST", "/containers/x/resize?h=1&w=70000", ""},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 
@@ -189,10 +190,14 @@ func moveMACAddress(body *createBody, v version) (string, error) {
 	if len(body.older.HostConfig.Capabilities) > 0 && v == (version{1, 40}) {
 		return "", errs.New(errs.InvalidArgument, "the HostConfig.Capabilities field is not supported by this daemon; use CapAdd and CapDrop to set capabilities")
 	}
-	address := body.older.MacAddress
-	if len(address) == 0 || !v.before(52) {
+	if body.older.MacAddress == "" || !v.before(52) {
 		return "", nil
 	}
+	parsed, err := net.ParseMAC(body.older.MacAddress)
+	if err != nil {
+		return "", errs.New(errs.InvalidArgument, "invalid config for network %s: invalid MAC address %s", body.HostConfig.NetworkMode.NetworkName(), body.older.MacAddress)
+	}
+	address := network.HardwareAddr(parsed)
 	const warning = "The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead."
 	mode := body.HostConfig.NetworkMode
 	if mode.IsBridge() || mode.IsUserDefined() {

@@ -20,7 +20,7 @@ type createBody struct {
 }
 
 type olderCreate struct {
-	MacAddress network.HardwareAddr
+	MacAddress string
 	HostConfig struct {
 		Capabilities []string
 	}

@@ -49,7 +49,7 @@ func (r *request) logOptions() (engine.ContainerLogs, error) {
 		Tail: -1,
 	}
 	if !opts.Stdout && !opts.Stderr {
-		return opts, errs.New(errs.InvalidArgument, "must specify at least one of 'stdout' or 'stderr'")
+		return opts, errs.New(errs.InvalidArgument, "Bad parameters: you must choose at least one stream")
 	}
 	var err error
 	if opts.Since, err = r.timestamp("since"); err != nil {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -39,6 +40,21 @@ func TestOlderMembers(t *testing.T) {
 			if !strings.Contains(string(body), m) {
 				t.Errorf("%s lacks %s: %s", path, m, tail(string(body)))
 			}
+		}
+	}
+}
+
+// TestRefusedBodies: wrong members that today's types do not tell apart.
+func TestRefusedBodies(t *testing.T) {
+	c := one(t, world.engine)
+	for body, want := range map[string]string{
+		`{"Image":"busybox","MacAddress":"foo"}`:                                          "invalid config for network bridge: invalid MAC address foo",
+		`{"Image":"busybox","HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"x"}]}}}`: `invalid port specification: \"x\"`,
+		`{"Image":"busybox","HostConfig":{"CgroupnsMode":"foo"}}`:                         "invalid cgroup namespace mode: foo",
+	} {
+		_, err := c.e.call(t.Context(), "POST", "/containers/create", "application/json", strings.NewReader(body))
+		if api, ok := errors.AsType[*apiError](err); !ok || api.status != 400 || !strings.Contains(api.body, want) {
+			t.Errorf("%s: got %v, want %s", body, err, want)
 		}
 	}
 }
