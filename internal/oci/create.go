@@ -120,6 +120,9 @@ func newCreation(id string, o CreateOptions, wait bool) (*creation, error) {
 	if job.plan, job.namespaces, err = plan.Build(id, job.spec, rootPath); err != nil {
 		return nil, err
 	}
+	if err := checkLabel(job.plan.Process.SELinux); err != nil {
+		return nil, err
+	}
 	for i := range job.plan.Root.Targets {
 		if m := &job.plan.Root.Targets[i]; m.Options.Bind && !filepath.IsAbs(m.Source) {
 			m.Source = filepath.Join(o.Bundle, m.Source)

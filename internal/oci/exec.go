@@ -110,6 +110,9 @@ func (c *Container) planExec(spec *specs.Process) (*plan.Init, *seccomp.Program,
 	if p.Process.SELinux == "" {
 		p.Process.SELinux = d.SELinux
 	}
+	if err := checkLabel(p.Process.SELinux); err != nil {
+		return nil, nil, err
+	}
 	if !c.state.Seccomp {
 		return p, nil, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 	"unsafe"
 )
@@ -34,23 +35,45 @@ func mountSandbox(ns Namespace) error {
 	return linkUp("lo")
 }
 
-// mountSys mounts a sysfs of the new network namespace, with the cgroup
-// hierarchies where they were.
+// kept are filesystems below /sys that a new sysfs would hide: cgroup
+// hierarchies, and what security modules are controlled with.
+var kept = []string{"/sys/fs/cgroup", "/sys/kernel/security", "/sys/fs/selinux"}
+
+// mountSys mounts a sysfs of the new network namespace, with what is kept where
+// it was.
 func mountSys() error {
-	const cgroups, aside = "/sys/fs/cgroup", "/run/cgroup"
-	if err := os.Mkdir(aside, 0o755); err != nil {
-		return err
-	}
-	if err := syscall.Mount(cgroups, aside, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
-		return fmt.Errorf("bind %s: %w", cgroups, err)
+	aside := map[string]string{}
+	for _, dir := range kept {
+		if !isMountPoint(dir) {
+			continue
+		}
+		at, err := os.MkdirTemp("/run", "kept-*")
+		if err != nil {
+			return err
+		}
+		if err := syscall.Mount(dir, at, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
+			return fmt.Errorf("bind %s: %w", dir, err)
+		}
+		aside[dir] = at
 	}
 	if err := syscall.Mount("sysfs", "/sys", "sysfs", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /sys: %w", err)
 	}
-	if err := syscall.Mount(aside, cgroups, "", syscall.MS_MOVE, ""); err != nil {
-		return fmt.Errorf("move cgroups to %s: %w", cgroups, err)
+	for dir, at := range aside {
+		if err := syscall.Mount(at, dir, "", syscall.MS_MOVE, ""); err != nil {
+			return fmt.Errorf("move %s back: %w", dir, err)
+		}
+		if err := os.Remove(at); err != nil {
+			return err
+		}
 	}
-	return os.Remove(aside)
+	return nil
+}
+
+// isMountPoint tells whether another filesystem is mounted on the directory.
+func isMountPoint(dir string) bool {
+	var at, above syscall.Stat_t
+	return syscall.Lstat(dir, &at) == nil && syscall.Lstat(filepath.Dir(dir), &above) == nil && at.Dev != above.Dev
 }
 
 // linkUp sets a network interface up with the SIOCSIFFLAGS ioctl, netdevice(7).

@@ -152,6 +152,24 @@ var CRIU = Feature{"criu", sync.OnceValue(func() error {
 	return nil
 })}
 
+// AppArmor is a kernel where AppArmor is on, whose profiles can be changed.
+var AppArmor = Feature{"AppArmor", func() error {
+	if on, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err != nil || string(on) != "Y\n" {
+		return errors.New("it is not on in the kernel")
+	}
+	_, err := os.Stat("/sys/kernel/security/apparmor/.replace")
+	return err
+}}
+
+// SELinux is a kernel where SELinux is on, with the types of test/vm/selinux.cil
+// in its policy.
+var SELinux = Feature{"SELinux", func() error {
+	if err := os.WriteFile("/sys/fs/selinux/context", []byte("system_u:system_r:container_t:s0:c1,c2"), 0); err != nil {
+		return errors.New("it is not on in the kernel, or its policy has no container_t")
+	}
+	return nil
+}}
+
 // Linux is a kernel of that version or a later one, which is what a feature needs.
 func Linux(major, minor int, feature string) Feature {
 	return Feature{fmt.Sprintf("Linux %d.%d", major, minor), func() error {

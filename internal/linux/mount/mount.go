@@ -265,11 +265,11 @@ const maxPage = 4095
 // directory, so it must not share that with others that care.
 func NewAt(target int, fsType, source string, o Options) (*Detached, error) {
 	if fsType == "overlay" {
-		if data := strings.Join(o.Data, ","); len(data) <= maxPage {
+		if data := joined(o.Data); len(data) <= maxPage {
 			return legacyAt(target, fsType, source, data, o)
 		}
 		if dir, short := shortenLayers(o.Data); dir != "" {
-			if data := strings.Join(short, ","); len(data) <= maxPage {
+			if data := joined(short); len(data) <= maxPage {
 				if err := unix.Chdir(dir); err != nil {
 					return nil, fmt.Errorf("enter directory of layers: %w", err)
 				}

@@ -150,7 +150,32 @@ func (o *Options) add(s string) {
 			return
 		}
 	}
-	o.Data = append(o.Data, s)
+	o.Data = append(o.Data, unquoted(s))
+}
+
+// unquoted takes off the quotation marks with which a SELinux context is written
+// for mount(2), where the commas between its categories would end it.
+func unquoted(option string) string {
+	key, value, _ := strings.Cut(option, "=")
+	if n := len(value); strings.HasSuffix(key, "context") && n > 1 && value[0] == '"' && value[n-1] == '"' {
+		return key + "=" + value[1:n-1]
+	}
+	return option
+}
+
+// joined are the options of a filesystem in the form that mount(2) takes.
+func joined(data []string) string {
+	var b strings.Builder
+	for i, option := range data {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		if key, value, _ := strings.Cut(option, "="); strings.HasSuffix(key, "context") && strings.Contains(value, ",") {
+			option = key + `="` + value + `"`
+		}
+		b.WriteString(option)
+	}
+	return b.String()
 }
 
 // toggle lets the last of contradicting options win.

@@ -26,11 +26,19 @@ func TestParseOptions(t *testing.T) {
 		{[]string{"sync", "mode=755", "size=1k", "defaults", ""}, Options{Superblock: []string{"sync"}, Data: []string{"mode=755", "size=1k"}}},
 		{[]string{"tmpcopyup", "ridmap"}, Options{CopyUp: true, IDMap: true, RecIDMap: true}},
 		{[]string{"x-gantry.subpath=a/ro,b", "x-other", "x-gantry.mntns=/proc/1/ns/mnt"}, Options{Subpath: "a/ro,b", Data: []string{"x-other"}, Namespace: "/proc/1/ns/mnt"}},
+		{[]string{`context="u:r:t:s0:c1,c2"`, "fscontext=u:r:t:s0", `lowerdir="a"`}, Options{Data: []string{"context=u:r:t:s0:c1,c2", "fscontext=u:r:t:s0", `lowerdir="a"`}}},
 		{[]string{"lowerdir=a:b", "r", "rubbish"}, Options{Data: []string{"lowerdir=a:b", "r", "rubbish"}}},
 	} {
 		if got := ParseOptions(tc.in); !reflect.DeepEqual(got, tc.want) {
 			t.Errorf("%q: got %+v, want %+v", tc.in, got, tc.want)
 		}
+	}
+}
+
+// TestJoined: mount(2) gets a SELinux context with commas in quotation marks.
+func TestJoined(t *testing.T) {
+	if got, want := joined([]string{"lowerdir=a", "context=u:r:t:s0:c1,c2", "index=off"}), `lowerdir=a,context="u:r:t:s0:c1,c2",index=off`; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

@@ -149,10 +149,8 @@ func (b *initializer) run() error {
 	if _, err := unix.Setsid(); err != nil {
 		return fmt.Errorf("start session: %w", err)
 	}
-	if b.plan.Keyring != "" {
-		if err := process.SessionKeyring(b.plan.Keyring); err != nil {
-			return err
-		}
+	if err := b.joinKeyring(); err != nil {
+		return err
 	}
 	unix.Umask(0) // the modes of what is made are exact
 	var err error

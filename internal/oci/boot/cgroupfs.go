@@ -44,7 +44,7 @@ func (b *initializer) mountCgroup(m plan.Mount) ([]laterReadOnly, error) {
 		}
 		return nil, d.Attach(target)
 	}
-	top, err := mount.New("tmpfs", "tmpfs", nil, []string{"mode=755"}, int(attrs&^unix.MOUNT_ATTR_RDONLY))
+	top, err := mount.New("tmpfs", "tmpfs", nil, b.withContext([]string{"mode=755"}), int(attrs&^unix.MOUNT_ATTR_RDONLY))
 	if err != nil {
 		return nil, err
 	}

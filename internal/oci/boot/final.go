@@ -210,22 +210,3 @@ func (b *initializer) groupsDenied() bool {
 	n, err := unix.Read(file, buf)
 	return err == nil && string(buf[:n]) == "deny\n"
 }
-
-// addLabels names the security context that the program gets at execve.
-func (b *initializer) addLabels(s script) {
-	p := &b.plan.Process
-	if p.AppArmor != "" {
-		b.addProcWrite(s, "unable to apply apparmor profile "+p.AppArmor, "thread-self/attr/apparmor/exec", "exec "+p.AppArmor)
-	}
-	if p.SELinux != "" {
-		b.addProcWrite(s, "unable to apply SELinux label "+p.SELinux, "thread-self/attr/exec", p.SELinux)
-	}
-}
-
-// addProcWrite is writeProc as system calls of the process itself.
-func (b *initializer) addProcWrite(s script, what, name, value string) {
-	file := s.Slot()
-	report := errnoFrame(aboutUnsupported, what)
-	s.Call(report, unix.SYS_OPENAT2, b.inChild(b.proc), s.String(name), s.Words(procHow.Flags, 0, procHow.Resolve), bare.Int(unix.SizeofOpenHow)).Into(file)
-	s.Call(report, unix.SYS_WRITE, file.Value(), s.String(value), bare.Int(len(value)))
-}

@@ -121,7 +121,7 @@ func (b *initializer) addCovers(s script, root int, ctx, made, at bare.Slot) {
 			if c.empty >= 0 {
 				clone(what, c.empty)
 			} else {
-				s.newMount(what, "tmpfs", "tmpfs", nil, emptyDirOptions, unix.MOUNT_ATTR_RDONLY, ctx, made)
+				s.newMount(what, "tmpfs", "tmpfs", nil, b.withContext(emptyDirOptions), unix.MOUNT_ATTR_RDONLY, ctx, made)
 			}
 			s.attach(what, made.Value(), at.Value(), "")
 			if file != nil {

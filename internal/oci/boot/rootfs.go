@@ -350,10 +350,13 @@ func (b *initializer) makeMount(m plan.Mount) (d *mount.Detached, dir bool, err 
 	if m.Type == "tmpfs" {
 		attrs &^= unix.MOUNT_ATTR_RDONLY // see laterReadOnly
 	}
-	if label := b.plan.Root.MountLabel; label != "" && !plainTargets[m.Type] {
-		o.Data = append(o.Data, "context="+label)
+	if !plainTargets[m.Type] && m.Type != "mqueue" {
+		o.Data = b.withContext(o.Data)
 	}
 	d, err = mount.NewDetached(m.Type, m.Source, o, attrs)
+	if err == nil && m.Type == "mqueue" {
+		err = b.labelRoot(d)
+	}
 	if m.Type == "sysfs" && errors.Is(err, unix.EPERM) {
 		// The network namespace belongs to another user namespace: show what is there.
 		return bindMount("/sys", mount.Options{Bind: true, Recursive: true, RecSet: o.Set}, b.hostPropagation())
@@ -501,7 +504,7 @@ func (b *initializer) maskOne(target int, empty **mount.Detached, null *int) err
 		return err
 	}
 	if dir && *empty == nil {
-		d, err := emptyDir()
+		d, err := mount.New("tmpfs", "tmpfs", nil, b.withContext(emptyDirOptions), unix.MOUNT_ATTR_RDONLY)
 		if err != nil {
 			return err
 		}
@@ -534,10 +537,6 @@ func (b *initializer) maskOne(target int, empty **mount.Detached, null *int) err
 
 // emptyDirOptions make a tmpfs in which there can be nothing.
 var emptyDirOptions = []string{"nr_blocks=1", "nr_inodes=1"}
-
-func emptyDir() (*mount.Detached, error) {
-	return mount.New("tmpfs", "tmpfs", nil, emptyDirOptions, unix.MOUNT_ATTR_RDONLY)
-}
 
 // nullDevice is a handle on the container's own /dev/null if it is one, else on
 // the machine's.

@@ -12,7 +12,6 @@ import (
 	"github.com/gantry-run/gantry/internal/linux/bare"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/mount"
-	"github.com/gantry-run/gantry/internal/linux/process"
 	"github.com/gantry-run/gantry/internal/linux/seccomp"
 	"github.com/gantry-run/gantry/internal/linux/tty"
 	"github.com/gantry-run/gantry/internal/oci/plan"
@@ -203,10 +202,8 @@ func OnThread(p *plan.Init, unshare uintptr, t *Thread) (err error) {
 		return err
 	}
 	t.owned = append(t.owned, b.proc)
-	if b.plan.Keyring != "" {
-		if err := process.SessionKeyring(b.plan.Keyring); err != nil {
-			return err
-		}
+	if err := b.joinKeyring(); err != nil {
+		return err
 	}
 	unix.Umask(0) // the modes of what is made are exact
 	if b.plan.Exec {
