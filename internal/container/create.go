@@ -70,6 +70,11 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 		ImageID: img.ID, Platform: img.Platform, Manifest: img.Manifest, Mounts: mounts,
 		State: state{Status: container.StateCreated},
 	})
+	sec, err := parseSecurity(host)
+	if err != nil {
+		return resp, err
+	}
+	c.rec.AppArmor = sec.apparmor
 	if req.Network != nil {
 		c.rec.Network = req.Network.EndpointsConfig
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/gantry-run/gantry/internal/apparmor"
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/supervisor/wire"
@@ -110,7 +111,7 @@ func (e execs) Start(ctx context.Context, id string, req container.ExecStartRequ
 		return err
 	}
 	s.publish(&r, execAction(events.ActionExecStart, x.req.Cmd), "execID", x.id)
-	process, err := s.execProcess(&r, x, req.ConsoleSize)
+	process, err := s.execProcess(ctx, &r, x, req.ConsoleSize)
 	if err != nil {
 		x.finish(codeNotExecutable)
 		return err
@@ -206,7 +207,7 @@ func (x *execution) dir(r *record) string {
 
 // execProcess makes the runtime-spec process of an exec: the container's
 // settings with what the exec changes.
-func (s *Service) execProcess(r *record, x *execution, size *[2]uint) (json.RawMessage, error) {
+func (s *Service) execProcess(ctx context.Context, r *record, x *execution, size *[2]uint) (json.RawMessage, error) {
 	sec, err := parseSecurity(r.Host)
 	if err != nil {
 		return nil, err
@@ -222,10 +223,15 @@ func (s *Service) execProcess(r *record, x *execution, size *[2]uint) (json.RawM
 	if err != nil {
 		return nil, err
 	}
+	if r.AppArmor == apparmor.Default && s.AppArmor.HasDefault() { // --privileged does not change it, as in Docker
+		if err := s.AppArmor.EnsureDefault(ctx); err != nil {
+			return nil, err
+		}
+	}
 	cfg := *r.Config
 	cfg.Env, cfg.Tty = mergeEnv(r.Config.Env, x.req.Env), x.req.Tty
 	p := specs.Process{
-		Terminal: x.req.Tty, Args: x.req.Cmd, Env: processEnv(&cfg, r.Config.Hostname, s.linkEnv(r)), Cwd: x.dir(r),
+		Terminal: x.req.Tty, Args: x.req.Cmd, Env: processEnv(&cfg, r.Config.Hostname, s.linkEnv(r)), Cwd: x.dir(r), ApparmorProfile: r.AppArmor,
 		Capabilities: capabilitySets(caps, ""), Rlimits: limits, NoNewPrivileges: (sec.noNewPrivileges || s.Defaults.NoNewPrivileges) && !x.req.Privileged,
 	}
 	if size == nil {

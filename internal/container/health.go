@@ -52,7 +52,7 @@ func (s *Service) watchHealth(c *ctr, exited <-chan struct{}) {
 		return
 	}
 	c.setHealth(s.firstHealth(&r))
-	p, err := s.newProbe(c)
+	p, err := s.newProbe(s.ctx, c)
 	if err != nil {
 		s.Log.Error("prepare health check", "container", r.ID, "error", err)
 		return

@@ -20,10 +20,10 @@ type probe struct {
 	prober  wire.Prober
 }
 
-func (s *Service) newProbe(c *ctr) (*probe, error) {
+func (s *Service) newProbe(ctx context.Context, c *ctr) (*probe, error) {
 	r := c.view()
 	argv := probeCommand(r.Config)
-	process, err := s.execProcess(&r, &execution{req: container.ExecCreateRequest{Cmd: argv}}, nil)
+	process, err := s.execProcess(ctx, &r, &execution{req: container.ExecCreateRequest{Cmd: argv}}, nil)
 	if err != nil {
 		return nil, err
 	}

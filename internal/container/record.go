@@ -35,6 +35,8 @@ type record struct {
 	Mounts   []mountPoint        `json:",omitempty"`
 	Links    []link              `json:",omitempty"`
 
+	AppArmor string `json:",omitempty"` // profile of the current or last run, before the first the one that was asked for
+
 	State        state
 	RestartCount int
 	StoppedByAPI bool // the user stopped it: unless-stopped and always hold off

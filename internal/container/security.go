@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/moby/sys/capability"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/gantry-run/gantry/internal/apparmor"
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/seccompprofile"
 )
@@ -146,6 +148,24 @@ func parseSecurity(h *container.HostConfig) (sec security, err error) {
 		}
 	}
 	return sec, nil
+}
+
+// appArmor gives the profile of a container, and sees to it that the kernel has the
+// default one if it is that; "" is no profile. One that the user names is looked for
+// by the kernel, when the process starts. Where there is no AppArmor, none has an
+// effect, as in Docker.
+func (s *Service) appArmor(ctx context.Context, named string, privileged bool) (string, error) {
+	switch {
+	case s.AppArmor == nil:
+		return "", nil
+	case named != "" && named != apparmor.Default:
+		return named, nil
+	case named == "" && privileged:
+		return apparmor.Unconfined, nil
+	case !s.AppArmor.HasDefault():
+		return named, nil
+	}
+	return apparmor.Default, s.AppArmor.EnsureDefault(ctx)
 }
 
 // seccomp gives the filter for a spec whose capabilities are final: the default

@@ -18,6 +18,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/sys/user"
 
+	"github.com/gantry-run/gantry/internal/apparmor"
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/supervisor/wire"
@@ -87,6 +88,7 @@ type Options struct {
 	// namespace; empty: all are in that.
 	Remap    user.IdentityMapping
 	Defaults Defaults
+	AppArmor *apparmor.Host // nil: the machine has none
 	Log      *slog.Logger
 }
 

@@ -28,6 +28,7 @@ type plan struct {
 	ulimits    []specs.POSIXRlimit
 	noNewPriv  bool
 	cgroupsRW  bool
+	appArmor   string   // profile
 	linkEnv    []string // variables of linked containers
 	caps       []string
 	devices    []device
@@ -89,6 +90,7 @@ func (p *plan) process() *specs.Process {
 		Cwd:             cfg.WorkingDir,
 		Rlimits:         p.ulimits,
 		NoNewPrivileges: p.noNewPriv,
+		ApparmorProfile: p.appArmor,
 		Capabilities:    capabilitySets(p.caps, cfg.User),
 	}
 	if proc.Cwd == "" {

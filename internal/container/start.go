@@ -171,6 +171,7 @@ func (s *Service) recordStart(c *ctr, r *record) error {
 	defer c.saving.Unlock()
 	c.mu.Lock()
 	c.rec.Config, c.rec.Endpoints, c.rec.Ports, c.rec.Reviving = r.Config, r.Endpoints, r.Ports, false
+	c.rec.AppArmor = r.AppArmor
 	durable := c.rec
 	c.mu.Unlock()
 	durable.State = state{Status: container.StateRunning, StartedAt: time.Now().UTC(), FinishedAt: durable.State.FinishedAt, Remap: r.State.Remap}
@@ -245,6 +246,10 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 	}
 	p.cgroupsRW = sec.writableCgroups
 	p.noNewPriv = sec.noNewPrivileges || s.Defaults.NoNewPrivileges
+	if r.AppArmor, err = s.appArmor(ctx, sec.apparmor, r.Host.Privileged); err != nil {
+		return req, err
+	}
+	p.appArmor = r.AppArmor
 	if p.caps, err = capabilities(r.Host); err != nil {
 		return req, err
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/moby/sys/user"
 
+	"github.com/gantry-run/gantry/internal/apparmor"
 	"github.com/gantry-run/gantry/internal/atomicfile"
 	"github.com/gantry-run/gantry/internal/cleanup"
 	"github.com/gantry-run/gantry/internal/config"
@@ -52,6 +53,7 @@ type Daemon struct {
 	images     *image.Service
 	networks   *network.Service
 	volumes    *volume.Service
+	appArmor   *apparmor.Host // nil: the machine has none
 	containers *container.Service
 
 	server   *http.Server
@@ -89,6 +91,7 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Daemon, e
 	if err := d.startSupervisor(ctx); err != nil {
 		return nil, err
 	}
+	d.openAppArmor(ctx)
 	d.events = event.New(log)
 	d.closers.PushFunc(d.events.Close)
 	if err := d.openStores(ctx); err != nil {
@@ -150,7 +153,7 @@ func (d *Daemon) openContainers(ctx context.Context) (err error) {
 		DataRoot: d.cfg.DataRoot, Root: filepath.Join(d.cfg.DataRoot, "containers"), Volatile: filepath.Join(d.cfg.ExecRoot, "containers"), InitBinary: d.runtimePath,
 		Images: d.images, Networks: d.networks, Volumes: d.volumes,
 		Supervisor: d.supervisor, EnsureSupervisor: d.spawner.ensure,
-		Events: d.events, Defaults: d.containerDefaults(), Remap: d.remap, Log: d.log,
+		Events: d.events, Defaults: d.containerDefaults(), Remap: d.remap, AppArmor: d.appArmor, Log: d.log,
 	})
 	if err != nil {
 		return fmt.Errorf("open container store: %w", err)

@@ -74,10 +74,15 @@ func (s systemService) Info(ctx context.Context) (system.Info, error) {
 }
 
 func (d *Daemon) securityOptions() []string {
-	opts := []string{"name=seccomp,profile=builtin"}
-	if p := d.cfg.SeccompProfile; p != "" && p != "builtin" {
-		opts[0] = "name=seccomp,profile=" + p
+	var opts []string
+	if d.appArmor != nil {
+		opts = append(opts, "name=apparmor")
 	}
+	seccomp := d.cfg.SeccompProfile
+	if seccomp == "" {
+		seccomp = "builtin"
+	}
+	opts = append(opts, "name=seccomp,profile="+seccomp)
 	if !d.remap.Empty() {
 		opts = append(opts, "name=userns")
 	}

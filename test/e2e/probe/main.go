@@ -31,7 +31,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(errors.New("usage: probe serve|get|udp|bytes|sum|fds|try|signals|tick|project [argument]"))
+		fail(errors.New("usage: probe serve|get|udp|bytes|sum|fds|try|socket|signals|tick|project [argument]"))
 	}
 	arg := ""
 	if len(os.Args) > 2 {
@@ -53,6 +53,8 @@ func main() {
 		err = fds()
 	case "try":
 		try()
+	case "socket":
+		err = socket(arg)
 	case "signals":
 		signals()
 	case "project":
@@ -67,6 +69,19 @@ func main() {
 	if err != nil {
 		fail(err)
 	}
+}
+
+// socket opens a socket of an address family, by its number in linux/socket.h.
+func socket(family string) error {
+	number, err := strconv.Atoi(family)
+	if err != nil {
+		return err
+	}
+	s, err := unix.Socket(number, unix.SOCK_SEQPACKET, 0)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	return unix.Close(s)
 }
 
 func fail(err error) {
