@@ -34,7 +34,7 @@ var edges = map[string]string{
 	"cmd/gantry-runtime": "oci/boot pidone runtimecli supervisor",
 
 	// Only the composition root knows every domain.
-	"daemon": "apparmor atomicfile cleanup config container engine errs event httpapi image linux/mount linux/ns linux/userns network registry subid supervisor/client version volume",
+	"daemon": "apparmor atomicfile cleanup config container engine errs event httpapi image linux/mount linux/ns linux/relabel linux/userns network registry subid supervisor/client version volume",
 
 	// The CLI is an API client like any other: nothing of the engine is in it. Signals
 	// by way of os/signal take too long.
@@ -47,7 +47,7 @@ var edges = map[string]string{
 	// engine is the contract between httpapi and the domains, which do not know each other.
 	"engine":      "",
 	"httpapi":     "engine errs",
-	"container":   "apparmor archive atomicfile cleanup engine errs linux/cgroup linux/fd linux/mount linux/ns linux/process linux/userns logship logstream seccompprofile supervisor/wire",
+	"container":   "apparmor archive atomicfile cleanup engine errs linux/cgroup linux/fd linux/mount linux/ns linux/process linux/relabel linux/userns logship logstream seccompprofile supervisor/wire",
 	"archive":     "compression errs linux/fd linux/mount",
 	"compression": "errs",
 	"image":       "archive cleanup compression engine errs linux/fd linux/mount linux/quota registry",

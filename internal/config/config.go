@@ -98,6 +98,7 @@ type Config struct {
 	Init               bool
 	SeccompProfile     string // "builtin", "unconfined" or a path
 	NoNewPrivileges    bool
+	SELinux            bool // containers have SELinux contexts
 	CgroupParent       string
 	ExecOpts           []string // "option=value"; see SystemdCgroup
 	CgroupnsMode       string   // host or private; "": private on cgroup v2, host on v1, as Docker

@@ -62,7 +62,7 @@ func TestFlags(t *testing.T) {
 		"--shutdown-timeout", "7", "--storage-driver", "overlay2", "--default-ulimit", "nofile=1:2", "--default-shm-size", "1g", "--init",
 		"--seccomp-profile", "unconfined", "--no-new-privileges", "--cgroup-parent", "/g", "--exec-opt", "native.cgroupdriver=cgroupfs",
 		"--experimental", "--default-runtime", "runc", "--default-cgroupns-mode", "host", "--default-ipc-mode", "shareable", "--live-restore",
-		"--iptables", "--selinux-enabled=false", "--feature", "containerd-snapshotter")
+		"--iptables", "--selinux-enabled", "--feature", "containerd-snapshotter")
 	want := withDefaults()
 	want.ConfigFile, want.Hosts = "", []string{"unix:///tmp/a.sock", "tcp://127.0.0.1:2375"}
 	want.Debug, want.LogLevel, want.LogFormat, want.Group = true, "warn", "json", "wheel"
@@ -76,7 +76,7 @@ func TestFlags(t *testing.T) {
 	want.MaxConcurrentDownloads, want.MaxConcurrentUploads, want.MaxDownloadAttempts = 1, 2, 3
 	want.LogDriver, want.LogOpts, want.Labels = "local", map[string]string{"max-size": "1m", "max-file": "2"}, []string{"a=b"}
 	want.ShutdownTimeout, want.StorageDriver, want.DefaultShmSize = 7*time.Second, "overlay2", 1<<30
-	want.Init, want.SeccompProfile, want.NoNewPrivileges, want.CgroupParent = true, "unconfined", true, "/g"
+	want.Init, want.SeccompProfile, want.NoNewPrivileges, want.SELinux, want.CgroupParent = true, "unconfined", true, true, "/g"
 	want.ExecOpts = []string{"native.cgroupdriver=cgroupfs"}
 	want.Experimental, want.CgroupnsMode, want.IpcMode = true, "host", "shareable"
 	want.Features = map[string]bool{"containerd-snapshotter": true}
@@ -221,7 +221,7 @@ func TestBadFlags(t *testing.T) {
 func TestUnsupported(t *testing.T) {
 	noEnvironment(t)
 	for _, args := range []string{
-		"--selinux-enabled", "--ipv6", "--iptables=false", "--firewall-backend iptables", "--metrics-addr :9323",
+		"--ipv6", "--iptables=false", "--firewall-backend iptables", "--metrics-addr :9323",
 		"--authorization-plugin x", "--default-runtime crun", "--rootless", "--cpu-rt-period 1", "--host-gateway-ip 1.2.3.4",
 		"--network-diagnostic-port 1", "--cri-containerd", "--bridge-accept-fwmark 1",
 	} {
@@ -241,7 +241,7 @@ func TestUnsupported(t *testing.T) {
 		}
 	}
 	// Harmless values pass without a word.
-	cfg := parse(t, "--config-file=", "--selinux-enabled=false", "--userns-remap=", "--iptables=1", "--firewall-backend=nftables", "--ip6tables=true", "--cpu-rt-period=0")
+	cfg := parse(t, "--config-file=", "--userns-remap=", "--iptables=1", "--firewall-backend=nftables", "--ip6tables=true", "--cpu-rt-period=0")
 	if len(cfg.Warnings) != 0 {
 		t.Errorf("warnings %q", cfg.Warnings)
 	}

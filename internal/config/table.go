@@ -95,7 +95,7 @@ var options = []option{
 	{flag: "default-runtime", usage: "Default OCI runtime for containers", value: unused("string"), fate: checkRuntime},
 	{flag: "add-runtime", key: "runtimes", usage: "Register an additional OCI compatible runtime", value: unused("runtime"), both: true,
 		fate: ignored("containers run with Gantry's own runtime; others are not implemented yet")},
-	{flag: "selinux-enabled", usage: "Enable selinux support", value: unused("bool"), fate: refused("SELinux labels are not implemented yet")},
+	{flag: "selinux-enabled", usage: "Enable selinux support", value: func(c *Config) value { return boolean(&c.SELinux) }},
 	{flag: "userns-remap", usage: "User/Group setting for user namespaces", value: func(c *Config) value { return text(&c.UsernsRemap) }},
 	{flag: "rootless", usage: "Enable rootless mode", value: unused("bool"), fate: refused("rootless mode is not implemented yet")},
 	{flag: "cpu-rt-period", usage: "Limit the CPU real-time period in microseconds for the parent cgroup for all containers", value: unused("int"), fate: refused(noRealtime)},

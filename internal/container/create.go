@@ -51,6 +51,11 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 	if err := s.checkModes(ctx, host, req.Network); err != nil {
 		return resp, err
 	}
+	implied, err := s.labelOptions(host)
+	if err != nil {
+		return resp, err
+	}
+	host.SecurityOpt = append(slices.Clip(host.SecurityOpt), implied...)
 	mounts, err := planMounts(cfg, host, s.mountsOf)
 	if err != nil {
 		return resp, badReference(err)
@@ -75,6 +80,14 @@ func (s *Service) Create(ctx context.Context, req engine.ContainerCreate) (resp 
 		return resp, err
 	}
 	c.rec.AppArmor = sec.apparmor
+	if c.rec.Labels, err = s.newLabels(sec.labels); err != nil {
+		return resp, err
+	}
+	defer func() {
+		if err != nil {
+			s.releaseLabels(c.rec.Labels)
+		}
+	}()
 	if req.Network != nil {
 		c.rec.Network = req.Network.EndpointsConfig
 	}
@@ -325,10 +338,6 @@ func (s *Service) withDefaults(in *container.HostConfig) *container.HostConfig {
 	}
 	if h.OomKillDisable == nil {
 		h.OomKillDisable = new(bool)
-	}
-	if h.IpcMode.IsHost() || h.PidMode.IsHost() || h.Privileged {
-		// SELinux has no label that fits, and others ask for none.
-		h.SecurityOpt = append(slices.Clone(h.SecurityOpt), "label=disable")
 	}
 	if h.ShmSize == 0 {
 		h.ShmSize = s.Defaults.ShmSize

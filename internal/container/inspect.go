@@ -32,7 +32,7 @@ func (s *Service) Inspect(ctx context.Context, id string, size bool) (resp engin
 		State: apiState(c, r.State), Image: r.ImageID, Name: "/" + r.Name, RestartCount: r.RestartCount,
 		ResolvConfPath: s.netFile(&r, "resolv.conf"), HostnamePath: s.netFile(&r, "hostname"), HostsPath: s.netFile(&r, "hosts"),
 		LogPath: s.logPath(&r), Driver: "overlayfs", Platform: r.Platform.OS, ExecIDs: s.execIDs(r.ID),
-		AppArmorProfile: r.AppArmor, HostConfig: &host, Mounts: apiMounts(r.Mounts), Config: r.Config,
+		AppArmorProfile: r.AppArmor, ProcessLabel: r.Labels.Process, MountLabel: r.Labels.Mount, HostConfig: &host, Mounts: apiMounts(r.Mounts), Config: r.Config,
 		NetworkSettings: networkSettings(&r), ImageManifestDescriptor: r.Manifest,
 	}
 	resp.Storage = &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: "overlayfs"}}}

@@ -211,7 +211,7 @@ type modeOptions struct {
 }
 
 // modeKinds are the options by what they are about; one of each kind may be given.
-// Relabelling (z, Z) needs SELinux; the consistencies are Docker Desktop's and have no effect on Linux.
+// For labels see Service.relabel; the consistencies are Docker Desktop's and have no effect on Linux.
 var modeKinds = map[string]string{
 	"rw": "access", "ro": "access", "z": "label", "Z": "label", "nocopy": "copy",
 	"consistent": "consistency", "cached": "consistency", "delegated": "consistency",

@@ -35,6 +35,7 @@ type record struct {
 	Mounts   []mountPoint        `json:",omitempty"`
 	Links    []link              `json:",omitempty"`
 
+	Labels   labels `json:",omitzero"`  // of SELinux
 	AppArmor string `json:",omitempty"` // profile of the current or last run, before the first the one that was asked for
 
 	State        state

@@ -104,6 +104,7 @@ func (s *Service) remove(ctx context.Context, c *ctr, volumes bool) error {
 	if err != nil {
 		return err
 	}
+	s.releaseLabels(r.Labels)
 	s.dropHealth(r.ID)
 	if err := s.Supervisor.Forget(ctx, r.ID, true); err != nil && !errs.Is(err, errs.NotFound) {
 		s.Log.Warn("forget removed container", "container", r.ID, "error", err)

@@ -27,6 +27,7 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	for _, r := range records {
 		c := newCtr(*r)
 		s.byID[r.ID], s.byName[r.Name] = c, c
+		s.reserveLabels(r.Labels)
 	}
 	live, next, err := o.Supervisor.Watch(s.ctx)
 	if err != nil {

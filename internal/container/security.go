@@ -106,6 +106,7 @@ type security struct {
 	noNewPrivileges bool
 	apparmor        string
 	writableCgroups bool
+	labels          []string // options of SELinux
 }
 
 // parseSecurity decodes --security-opt. Options of SELinux have no effect where
@@ -135,6 +136,7 @@ func parseSecurity(h *container.HostConfig) (sec security, err error) {
 		case "apparmor":
 			sec.apparmor = value
 		case "label":
+			sec.labels = append(sec.labels, value)
 		case "writable-cgroups":
 			if sec.writableCgroups, err = parseBool(value); err != nil {
 				return sec, errs.New(errs.InvalidArgument, "invalid --security-opt 2: %q", opt)

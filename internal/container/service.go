@@ -59,6 +59,7 @@ type Defaults struct {
 	Ulimits         []*units.Ulimit
 	SeccompProfile  string // path of a profile, "unconfined" or "" for the built-in one
 	NoNewPrivileges bool
+	SELinux         bool   // containers have SELinux contexts
 	CgroupParent    string // where containers are that name no other place
 	SystemdCgroup   bool   // systemd makes the cgroups; then parents are slices
 	CgroupnsMode    container.CgroupnsMode

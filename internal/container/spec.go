@@ -28,7 +28,8 @@ type plan struct {
 	ulimits    []specs.POSIXRlimit
 	noNewPriv  bool
 	cgroupsRW  bool
-	appArmor   string   // profile
+	appArmor   string // profile
+	labels     labels
 	linkEnv    []string // variables of linked containers
 	caps       []string
 	devices    []device
@@ -57,6 +58,7 @@ func (p *plan) spec() (*specs.Spec, error) {
 			ReadonlyPaths: h.ReadonlyPaths,
 			Sysctl:        p.sysctls(),
 			Devices:       nodes(p.devices),
+			MountLabel:    p.labels.Mount,
 		},
 	}
 	var err error
@@ -91,6 +93,7 @@ func (p *plan) process() *specs.Process {
 		Rlimits:         p.ulimits,
 		NoNewPrivileges: p.noNewPriv,
 		ApparmorProfile: p.appArmor,
+		SelinuxLabel:    p.labels.Process,
 		Capabilities:    capabilitySets(p.caps, cfg.User),
 	}
 	if proc.Cwd == "" {

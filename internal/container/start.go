@@ -249,7 +249,7 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 	if r.AppArmor, err = s.appArmor(ctx, sec.apparmor, r.Host.Privileged); err != nil {
 		return req, err
 	}
-	p.appArmor = r.AppArmor
+	p.appArmor, p.labels = r.AppArmor, s.labelsOf(r)
 	if p.caps, err = capabilities(r.Host); err != nil {
 		return req, err
 	}
@@ -266,6 +266,9 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 		return req, err
 	}
 	if err := s.findImageMounts(ctx, r); err != nil {
+		return req, err
+	}
+	if err := s.relabel(r); err != nil {
 		return req, err
 	}
 	if err := checkSubpaths(r.Mounts); err != nil {
@@ -299,8 +302,12 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 		return req, err
 	}
 	for _, m := range mounts {
+		m.Options = slices.Clip(m.Options)
 		if p.ids != nil {
-			m.Options = append(slices.Clone(m.Options), idmap)
+			m.Options = append(m.Options, idmap)
+		}
+		if p.labels.Mount != "" && m.Type == "overlay" {
+			m.Options = append(m.Options, "context="+p.labels.Mount)
 		}
 		req.Rootfs = append(req.Rootfs, wire.Mount{Type: m.Type, Source: m.Source, Options: m.Options})
 	}

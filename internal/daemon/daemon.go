@@ -54,6 +54,7 @@ type Daemon struct {
 	networks   *network.Service
 	volumes    *volume.Service
 	appArmor   *apparmor.Host // nil: the machine has none
+	selinux    bool           // containers have contexts
 	containers *container.Service
 
 	server   *http.Server
@@ -92,6 +93,9 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Daemon, e
 		return nil, err
 	}
 	d.openAppArmor(ctx)
+	if err := d.openSELinux(); err != nil {
+		return nil, err
+	}
 	d.events = event.New(log)
 	d.closers.PushFunc(d.events.Close)
 	if err := d.openStores(ctx); err != nil {

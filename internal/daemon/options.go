@@ -71,7 +71,7 @@ func (d *Daemon) containerDefaults() containers.Defaults {
 	def := containers.Defaults{
 		LogDriver: c.LogDriver, LogOpts: c.LogOpts, ShmSize: c.DefaultShmSize,
 		Ulimits:        slices.Collect(maps.Values(c.DefaultUlimits)),
-		SeccompProfile: c.SeccompProfile, NoNewPrivileges: c.NoNewPrivileges, CgroupParent: c.CgroupParent, SystemdCgroup: c.SystemdCgroup(),
+		SeccompProfile: c.SeccompProfile, NoNewPrivileges: c.NoNewPrivileges, SELinux: d.selinux, CgroupParent: c.CgroupParent, SystemdCgroup: c.SystemdCgroup(),
 		CgroupnsMode: container.CgroupnsMode(c.CgroupnsMode), IpcMode: container.IpcMode(c.IpcMode), Init: c.Init,
 		DNSOptions: c.DNSOptions, DNSSearch: c.DNSSearch, StopTimeout: c.DefaultStopTimeout, CDISpecDirs: d.cdiSpecDirs(),
 	}

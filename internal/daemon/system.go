@@ -83,6 +83,9 @@ func (d *Daemon) securityOptions() []string {
 		seccomp = "builtin"
 	}
 	opts = append(opts, "name=seccomp,profile="+seccomp)
+	if d.selinux {
+		opts = append(opts, "name=selinux")
+	}
 	if !d.remap.Empty() {
 		opts = append(opts, "name=userns")
 	}
