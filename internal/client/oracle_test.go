@@ -107,7 +107,7 @@ func (d *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/events") {
 			answer = "" // nobody takes messages
 		}
-		for _, list := range []string{"/containers/json", "/images/json", "/networks", "/changes", "/history"} {
+		for _, list := range []string{"/containers/json", "/images/json", "/networks", "/changes", "/history", "/checkpoints"} {
 			if strings.HasSuffix(r.URL.Path, list) {
 				answer = "[]"
 			}
