@@ -12,11 +12,13 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
 	"github.com/gantry-run/gantry/internal/linux/criu"
 	"github.com/gantry-run/gantry/internal/linux/fd"
 	"github.com/gantry-run/gantry/internal/linux/mount"
@@ -145,7 +147,7 @@ func (c *Container) Checkpoint(ctx context.Context, o CheckpointOptions) error {
 	verb := criu.PreDump
 	if !o.PreDump {
 		verb = criu.Dump
-		if o.CRIU.ExternalMounts, err = dumpedMounts(pid, dump); err != nil {
+		if o.CRIU.ExternalMounts, err = dumpedMounts(pid, dump, hierarchies(c.state.Cgroup)); err != nil {
 			return err
 		}
 		if err := saveDescriptors(pid, o.CRIU.Images); err != nil {
@@ -181,6 +183,7 @@ type dumpPlan struct {
 	Obstacle string   `json:"obstacle,omitempty"` // why it cannot be restored
 	Binds    []string `json:"binds,omitempty"`    // targets of mounts that come from the host
 	Masked   []string `json:"masked,omitempty"`
+	Cgroups  []string `json:"cgroups,omitempty"`  // targets of cgroup mounts
 	External []string `json:"external,omitempty"` // kinds of namespaces that are others'
 }
 
@@ -190,6 +193,8 @@ func newDumpPlan(job *creation) *dumpPlan {
 		m := &job.plan.Root.Targets[i]
 		if m.Options.Bind {
 			d.Binds = append(d.Binds, m.Target)
+		} else if m.Type == "cgroup" {
+			d.Cgroups = append(d.Cgroups, m.Target)
 		}
 		if o := &m.Options; o.Subpath != "" || o.Namespace != "" || o.IDMap {
 			d.Obstacle = "criu cannot make the mount " + m.Target + " again, which is a part of a volume, of another container or has mapped ids"
@@ -266,9 +271,23 @@ func externalNamespaces(pid int, kinds []string) (all []string, err error) {
 	return all, nil
 }
 
+// hierarchies are the directories of a group on cgroup v1 by what they are called in
+// the container's view of cgroups, see boot. criu takes them for the machine's.
+func hierarchies(g cgroup.Group) map[string]string {
+	shared := map[string][]string{}
+	for _, controller := range slices.Sorted(maps.Keys(g.V1)) {
+		shared[g.V1[controller]] = append(shared[g.V1[controller]], controller)
+	}
+	all := map[string]string{}
+	for dir, controllers := range shared {
+		all[strings.TrimPrefix(strings.Join(controllers, ","), "name=")] = dir
+	}
+	return all
+}
+
 // dumpedMounts are the mounts that come from the host, under the names by which
 // restoredMounts finds them again.
-func dumpedMounts(pid int, d *dumpPlan) (all []criu.Mapping, err error) {
+func dumpedMounts(pid int, d *dumpPlan, groups map[string]string) (all []criu.Mapping, err error) {
 	h, err := unix.Open(fmt.Sprintf("/proc/%d/root", pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open root of process %d: %w", pid, err)
@@ -281,6 +300,11 @@ func dumpedMounts(pid int, d *dumpPlan) (all []criu.Mapping, err error) {
 			return nil, err
 		}
 		all = append(all, criu.Mapping{Key: name, Value: name})
+	}
+	for _, target := range d.Cgroups {
+		for _, name := range slices.Sorted(maps.Keys(groups)) {
+			all = append(all, criu.Mapping{Key: path.Join(target, name), Value: path.Join(target, name)})
+		}
 	}
 	for _, masked := range d.Masked {
 		name, dir, err := resolve(root, masked)

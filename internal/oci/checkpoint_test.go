@@ -120,6 +120,7 @@ func dumpable(t *testing.T, edit func(*specs.Spec)) (string, *specs.Spec) {
 	spec.Mounts = append(spec.Mounts,
 		specs.Mount{Destination: "/shared", Type: "bind", Source: shared, Options: []string{"rbind"}},
 		specs.Mount{Destination: "/etc/one", Type: "bind", Source: filepath.Join(shared, "file"), Options: []string{"bind", "ro"}})
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}})
 	spec.Linux.Resources.Pids = &specs.LinuxPids{Limit: ptr[int64](20)}
 	if edit != nil {
 		edit(spec)

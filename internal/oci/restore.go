@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -234,7 +235,7 @@ func (v *revival) configure(root mount.Root) error {
 	o, p := &v.from.CRIU, v.job.plan
 	o.Root = p.Root.Path
 	var err error
-	if o.ExternalMounts, err = restoredMounts(root, p); err != nil {
+	if o.ExternalMounts, err = restoredMounts(root, p, hierarchies(v.container.state.Cgroup)); err != nil {
 		return err
 	}
 	for controller, group := range v.container.state.Cgroup.Paths() {
@@ -294,7 +295,7 @@ func (v *revival) inheritPipes() {
 
 // restoredMounts are the mounts that come from the host. Targets that are missing
 // are made, except below a tmpfs, whose content is in the images.
-func restoredMounts(root mount.Root, p *plan.Init) (all []criu.Mapping, err error) {
+func restoredMounts(root mount.Root, p *plan.Init, groups map[string]string) (all []criu.Mapping, err error) {
 	r := p.Root
 	var memory []string
 	for _, m := range r.Targets {
@@ -303,6 +304,11 @@ func restoredMounts(root mount.Root, p *plan.Init) (all []criu.Mapping, err erro
 		}
 	}
 	for _, m := range r.Targets {
+		if m.Type == "cgroup" && !m.Options.Bind {
+			for name, dir := range groups {
+				all = append(all, criu.Mapping{Key: path.Join(m.Target, name), Value: dir})
+			}
+		}
 		if !m.Options.Bind {
 			continue
 		}

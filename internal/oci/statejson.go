@@ -165,6 +165,7 @@ func (o *object) dump(d *dumpPlan) {
 	o.nonempty("obstacle", d.Obstacle)
 	o.list("binds", d.Binds)
 	o.list("masked", d.Masked)
+	o.list("cgroups", d.Cgroups)
 	o.list("external", d.External)
 	o.text = append(o.text, '}')
 }
