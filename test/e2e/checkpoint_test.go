@@ -218,7 +218,7 @@ func checkpointOfTerminal(c *cli) {
 	c.counted(name)
 	p := c.startTTY(24, 80, "attach", name)
 	p.expect("\n")
-	p.send("\x10\x11") // detach
+	p.send("\x10\x11")               // detach
 	if code := p.wait(); code != 1 { // as docker
 		c.t.Errorf("attach ended with %d", code)
 	}
