@@ -2,11 +2,8 @@ package container
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +13,6 @@ import (
 	"github.com/gantry-run/gantry/internal/cleanup"
 	"github.com/gantry-run/gantry/internal/engine"
 	"github.com/gantry-run/gantry/internal/errs"
-	"github.com/gantry-run/gantry/internal/seccompprofile"
 	"github.com/gantry-run/gantry/internal/supervisor/wire"
 )
 
@@ -125,20 +121,14 @@ func (s *Service) launch(ctx context.Context, c *ctr, from *restorePoint) (err e
 		return err
 	}
 	req.Restore = from.directory()
-	exited := make(chan struct{})
 	if err := s.recordStart(c, &r); err != nil {
 		return err
 	}
-	var netns *os.File
-	switch {
-	case sandbox != nil:
-		netns = sandbox.NS
-	case r.isolated():
-		if netns, err = s.Networks.Isolated(ctx, users); err != nil {
-			return err
-		}
-		defer netns.Close() //nolint:errcheck // the supervisor has its own by then
+	netns, closeNS, err := s.netns(ctx, &r, sandbox, users)
+	if err != nil {
+		return err
 	}
+	defer closeNS()
 	c.mu.Lock()
 	c.noStdin = false
 	c.mu.Unlock()
@@ -150,17 +140,37 @@ func (s *Service) launch(ctx context.Context, c *ctr, from *restorePoint) (err e
 		return startError(err)
 	}
 	undo.Release()
+	s.nowRuns(c, &r, pid, parked)
+	return nil
+}
+
+// netns is the network namespace that the container's init joins; nil: none of ours.
+func (s *Service) netns(ctx context.Context, r *record, sandbox *engine.Sandbox, users engine.Users) (ns *os.File, done func(), err error) {
+	switch {
+	case sandbox != nil:
+		return sandbox.NS, func() {}, nil // launch closes it
+	case r.isolated():
+		if ns, err = s.Networks.Isolated(ctx, users); err != nil {
+			return nil, nil, err
+		}
+		return ns, func() { _ = ns.Close() }, nil // the supervisor has its own by then
+	}
+	return nil, func() {}, nil
+}
+
+// nowRuns notes that the container runs, and begins with all that goes with it.
+func (s *Service) nowRuns(c *ctr, r *record, pid int, parked wire.FDs) {
 	if r.networked() {
 		s.Networks.Announce(events.ActionConnect, string(r.Host.NetworkMode), r.ID)
 	}
+	exited := make(chan struct{})
 	c.mu.Lock()
-	c.rec.State = state{Status: container.StateRunning, Pid: pid, StartedAt: time.Now().UTC(), FinishedAt: c.rec.State.FinishedAt, Remap: ids}
+	c.rec.State = state{Status: container.StateRunning, Pid: pid, StartedAt: time.Now().UTC(), FinishedAt: c.rec.State.FinishedAt, Remap: r.State.Remap}
 	c.exited, c.parked = exited, parked
 	c.trimParked()
 	c.mu.Unlock()
 	s.watchHealth(c, exited)
 	s.shipLog(c, exited)
-	return nil
 }
 
 // recordStart saves the network, and that the container runs, before it does:
@@ -221,107 +231,4 @@ func netSysctls(all map[string]string) map[string]string {
 		}
 	}
 	return out
-}
-
-// startRequest plans the run: files beside the record, spec, rootfs, log.
-func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.Sandbox) (req wire.Start, err error) {
-	p := &plan{
-		rec: r, bundle: s.store.dir(r.ID), initBinary: s.InitBinary, defInit: s.Defaults.Init,
-		cgroup: s.Defaults.cgroupPath(r.Host.CgroupParent, r.ID), netFiles: true,
-		ids: r.State.Remap,
-	}
-	if p.ids != nil {
-		_, err := os.Stat("/dev/mqueue")
-		p.hostQueues = err == nil
-	}
-	if err := s.Defaults.checkCgroupParent(r.Host.CgroupParent); err != nil { // the driver may be another than at create
-		return req, err
-	}
-	if p.joined, err = s.joinedNamespaces(r); err != nil {
-		return req, err
-	}
-	sec, err := parseSecurity(r.Host)
-	if err != nil {
-		return req, err
-	}
-	p.cgroupsRW = sec.writableCgroups
-	p.noNewPriv = sec.noNewPrivileges || s.Defaults.NoNewPrivileges
-	if r.AppArmor, err = s.appArmor(ctx, sec.apparmor, r.Host.Privileged); err != nil {
-		return req, err
-	}
-	p.appArmor, p.labels = r.AppArmor, s.labelsOf(r)
-	if p.caps, err = capabilities(r.Host); err != nil {
-		return req, err
-	}
-	if p.devices, p.deviceList, err = hostDevices(r.Host); err != nil {
-		return req, err
-	}
-	if p.ulimits, err = parseUlimits(r.Host.Ulimits, s.Defaults.Ulimits); err != nil {
-		return req, err
-	}
-	if p.hostname, p.linkEnv, err = s.networkFiles(r, sandbox); err != nil {
-		return req, err
-	}
-	if err := s.prepareSources(r.Mounts); err != nil {
-		return req, err
-	}
-	if err := s.findImageMounts(ctx, r); err != nil {
-		return req, err
-	}
-	if err := s.relabel(r); err != nil {
-		return req, err
-	}
-	if err := checkSubpaths(r.Mounts); err != nil {
-		return req, err
-	}
-	if err := r.findMapped(p.ids); err != nil {
-		return req, err
-	}
-	sp, err := p.spec()
-	if err != nil {
-		return req, err
-	}
-	if err := s.injectDevices(sp, r.Host.DeviceRequests); err != nil {
-		return req, err
-	}
-	if sp.Linux.Seccomp, err = s.seccomp(sec.seccomp, r.Host.Privileged, sp); err != nil {
-		return req, err
-	}
-	limited, err := s.Images.RootfsLimited(ctx, r.ID)
-	if err != nil {
-		return req, err
-	}
-	if limited {
-		sp.Linux.Seccomp = seccompprofile.KeepProjects(sp.Linux.Seccomp)
-	}
-	if req.Spec, err = json.Marshal(sp); err != nil {
-		return req, fmt.Errorf("encode spec of container %s: %w", r.ID, err)
-	}
-	mounts, err := s.Images.RootfsMounts(ctx, r.ID)
-	if err != nil {
-		return req, err
-	}
-	for _, m := range mounts {
-		m.Options = slices.Clip(m.Options)
-		if p.ids != nil {
-			m.Options = append(m.Options, idmap)
-		}
-		if p.labels.Mount != "" && m.Type == "overlay" {
-			m.Options = append(m.Options, "context="+p.labels.Mount)
-		}
-		req.Rootfs = append(req.Rootfs, wire.Mount{Type: m.Type, Source: m.Source, Options: m.Options})
-	}
-	if err := os.MkdirAll(sp.Root.Path, 0o711); err != nil {
-		return req, fmt.Errorf("create mount point of container %s: %w", r.ID, err)
-	}
-	req.Systemd = s.Defaults.SystemdCgroup
-	req.Bundle, req.User = p.bundle, wire.User{Name: plainUser(r.Config.User), Groups: r.Host.GroupAdd}
-	s.streams(r, &req)
-	return req, nil
-}
-
-// streams fills in what the supervisor must know of the standard streams.
-func (s *Service) streams(r *record, req *wire.Start) {
-	req.OpenStdin, req.StdinOnce, req.TTY = r.Config.OpenStdin, r.Config.StdinOnce, r.Config.Tty
-	req.Log = s.log(r)
 }
