@@ -73,7 +73,7 @@ func TestProgramErrors(t *testing.T) {
 		{"/etc", `exec: "/etc": is a directory: permission denied`, errs.Permission, false},
 		{"/etc/passwd", `exec: "/etc/passwd": permission denied`, errs.Permission, false},
 		{"/etc/passwd/x", `exec: "/etc/passwd/x": stat /etc/passwd/x: not a directory`, errs.Permission, false},
-		{"/script", `exec: "/script": no such file or directory`, errs.NotFound, true},
+		{"/script", `exec /script: no such file or directory`, errs.NotFound, true},
 		{"/garbage", `exec /garbage: exec format error`, errs.Permission, true},
 	} {
 		check := func(verb string, err error) {
