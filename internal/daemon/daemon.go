@@ -63,6 +63,24 @@ type Daemon struct {
 	closers  cleanup.Stack // in order of construction; Stop unwinds it
 }
 
+// makeRoots makes the directories of the daemon's state. A data root that is there
+// already, such as a file system mounted for it, is closed to others, too: below it are
+// files with containers' owners and set-user-ID bits (CVE-2021-41091). The exec root is
+// passable: the API's socket may lie in it, whose group may use it.
+func makeRoots(data, exec string) error {
+	if err := errors.Join(os.MkdirAll(data, 0o710), os.MkdirAll(exec, 0o711)); err != nil {
+		return fmt.Errorf("create root directory: %w", err)
+	}
+	info, err := os.Stat(data)
+	if err == nil && info.Mode().Perm()&0o027 != 0 {
+		err = os.Chmod(data, info.Mode().Perm()&^0o027)
+	}
+	if err != nil {
+		return fmt.Errorf("close data root to others: %w", err)
+	}
+	return nil
+}
+
 // New builds all parts and reconciles them with what earlier daemons left. It
 // serves nothing yet.
 func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Daemon, err error) {
@@ -73,11 +91,8 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (_ *Daemon, e
 			err = errors.Join(err, d.closers.Run())
 		}
 	}()
-	// The exec root is passable: the API's socket may lie in it, whose group may use it.
-	for dir, mode := range map[string]os.FileMode{cfg.DataRoot: 0o710, cfg.ExecRoot: 0o711} {
-		if err := os.MkdirAll(dir, mode); err != nil {
-			return nil, fmt.Errorf("create root directory: %w", err)
-		}
+	if err := makeRoots(cfg.DataRoot, cfg.ExecRoot); err != nil {
+		return nil, err
 	}
 	atomicfile.Sweep(cfg.DataRoot)
 	if info, err := os.Lstat("/run/systemd/system"); cfg.SystemdCgroup() && (err != nil || !info.IsDir()) {
