@@ -26,7 +26,7 @@ func (c *Container) Signal(ctx context.Context, sig unix.Signal, all bool) error
 		}
 		return nil
 	}
-	if sig == unix.SIGKILL && c.state.SharedPIDs {
+	if sig == unix.SIGKILL && c.state.SharedPIDs && !c.state.Cgroup.Empty() {
 		if pids, err := c.Pids(); err == nil && len(pids) > 0 {
 			return c.Signal(ctx, sig, true) // nothing but the cgroup tells who belongs to it
 		}
