@@ -54,10 +54,9 @@ func serve(execRoot string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	s, err := New(Options{ExecRoot: execRoot, Listener: listener, Log: log})
+	s, err := New(Options{ExecRoot: execRoot, Listener: listener, Path: path, Log: log})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(path) }() // the next daemon removes it, too
 	return s.Serve()
 }

@@ -33,6 +33,7 @@ const acceptPause = 100 * time.Millisecond
 type Options struct {
 	ExecRoot string   // volatile directory; the runtime's state is kept in runtime/, exits in exits/
 	Listener *os.File // a unix socket, see fd.Accept
+	Path     string   // its name, which ends with it; empty: it is the caller's
 	Log      *slog.Logger
 }
 
@@ -44,6 +45,7 @@ type Server struct {
 	exits    exitStore
 	restores string // directory of criu's logs while containers are restored
 	listener *os.File
+	path     string
 	quit     chan struct{}
 	quitOnce sync.Once
 
@@ -58,7 +60,7 @@ type Server struct {
 // New prepares a server and adopts the containers that an earlier one left.
 func New(o Options) (*Server, error) {
 	s := &Server{
-		log: o.Log, listener: o.Listener, quit: make(chan struct{}),
+		log: o.Log, listener: o.Listener, path: o.Path, quit: make(chan struct{}),
 		exits:      exitStore{dir: filepath.Join(o.ExecRoot, "exits")},
 		restores:   filepath.Join(o.ExecRoot, "restores"),
 		containers: map[string]*container{}, unclean: map[string]struct{}{}, watchers: map[*watcher]struct{}{},
@@ -82,7 +84,14 @@ func New(o Options) (*Server, error) {
 
 // Serve answers calls until shutdown or idleness ends it.
 func (s *Server) Serve() error {
-	go func() { <-s.quit; _ = s.listener.Close() }()
+	go func() {
+		<-s.quit
+		// In this order: who finds the socket closed makes one of the same name.
+		if s.path != "" {
+			_ = os.Remove(s.path)
+		}
+		_ = s.listener.Close()
+	}()
 	s.idleCheck()
 	for {
 		conn, err := fd.Accept(s.listener)
