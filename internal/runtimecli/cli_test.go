@@ -17,6 +17,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/gantry-run/gantry/internal/linux/cgroup"
 	"github.com/gantry-run/gantry/internal/oci/boot"
 	"github.com/gantry-run/gantry/internal/testenv"
 )
@@ -53,7 +54,7 @@ type fixture struct {
 func newFixture(t *testing.T, args ...string) *fixture {
 	t.Helper()
 	testenv.Need(t, testenv.Root, testenv.File("/bin/busybox"))
-	f := &fixture{t, t.TempDir(), t.TempDir(), exampleSpec(false)}
+	f := &fixture{t, t.TempDir(), t.TempDir(), exampleSpec(cgroup.UnifiedOnly())}
 	busybox, err := os.ReadFile("/bin/busybox")
 	f.must(err)
 	for _, d := range []string{"bin", "proc", "sys", "dev", "tmp", "etc"} {
