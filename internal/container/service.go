@@ -166,6 +166,9 @@ func (s *Service) find(ref string) (*ctr, error) {
 }
 
 func (s *Service) lookup(ref string) (*ctr, error) {
+	if ref == "" {
+		return nil, errs.New(errs.InvalidArgument, "invalid name or ID supplied: %q", ref)
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if c := s.byID[ref]; c != nil {
@@ -175,16 +178,14 @@ func (s *Service) lookup(ref string) (*ctr, error) {
 		return c, nil
 	}
 	var found *ctr
-	if ref != "" {
-		for id, c := range s.byID {
-			if !strings.HasPrefix(id, ref) {
-				continue
-			}
-			if found != nil {
-				return nil, errs.New(errs.InvalidArgument, "multiple IDs found with provided prefix: %s", ref)
-			}
-			found = c
+	for id, c := range s.byID {
+		if !strings.HasPrefix(id, ref) {
+			continue
 		}
+		if found != nil {
+			return nil, errs.New(errs.InvalidArgument, "multiple IDs found with provided prefix: %s", ref)
+		}
+		found = c
 	}
 	if found == nil {
 		return nil, errs.New(errs.NotFound, "No such container: %s", ref)

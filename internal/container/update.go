@@ -15,7 +15,7 @@ import (
 // Update changes limits, the restart policy and what follows from bad health, of a
 // running container at once.
 func (s *Service) Update(ctx context.Context, id string, u engine.ContainerUpdate) (container.UpdateResponse, error) {
-	resp := container.UpdateResponse{Warnings: []string{}}
+	var resp container.UpdateResponse
 	c, err := s.find(id)
 	if err != nil {
 		return resp, err
@@ -28,7 +28,7 @@ func (s *Service) Update(ctx context.Context, id string, u engine.ContainerUpdat
 	if err := checkResources(&u.Resources, thisMachine(), true); err != nil {
 		return resp, err
 	}
-	resp.Warnings = append(resp.Warnings, warnings...)
+	resp.Warnings = warnings
 	if err := mergeResources(&h.Resources, &u.Resources); err != nil {
 		return resp, errs.New(errs.Conflict, "Cannot update container %s: %w", r.ID, err)
 	}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"strings"
@@ -156,6 +157,36 @@ func TestMountsInProc(t *testing.T) {
 			matches(t, from, c.fails(125, "run", "--rm", "-v", from+":/proc", "busybox", "true"), `"[^"]*/proc" cannot be mounted because it is not of type proc: unknown`)
 		}
 	})
+}
+
+// TestAnswersByAPI: what the clients do not show, or never ask for.
+func TestAnswersByAPI(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	if engineKind() == dockerEngine && os.Getenv("E2E_DOCKERD") == "" {
+		t.Skip("needs a dockerd of today: E2E_DOCKERD names one")
+	}
+	t.Parallel()
+	c := one(t, world.engine)
+	name := c.background()
+	for _, a := range []struct {
+		path, body string
+		status     int // 0: success
+		want       string
+	}{
+		{"/containers/" + name + "/update", `{"CpuShares":512}`, 0, `{"Warnings":null}`},
+		{"/commit", `{}`, 400, `{"message":"invalid name or ID supplied: \"\""}`},
+	} {
+		data, err := c.e.call(t.Context(), http.MethodPost, a.path, "application/json", strings.NewReader(a.body))
+		status := 0
+		if failed, ok := errors.AsType[*apiError](err); ok {
+			status = failed.status
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.TrimSpace(string(data)); status != a.status || got != a.want {
+			t.Errorf("%s %s: %d %s, want %d %s", a.path, a.body, status, got, a.status, a.want)
+		}
+	}
 }
 
 // TestCreateByAPI: what the clients never send.
