@@ -28,7 +28,7 @@ var differs = map[string]string{
 	"--cpu-percent":              "refused, for Windows only",
 	"--io-maxbandwidth":          "refused, for Windows only",
 	"--io-maxiops":               "refused, for Windows only",
-	"--runtime":                  "`gantry-runtime`, also called `runc`, is the only one",
+	"--runtime":                  "`gantry-runtime`, also called `runc` and `io.containerd.runc.v2`, is the only one",
 	"--volume-driver":            "`local` is the only one",
 	"--isolation":                "`default` is the only one",
 	"container create --network": "the network must exist at create, not only at start",

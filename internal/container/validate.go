@@ -167,7 +167,9 @@ func validateModes(_ *container.Config, h *container.HostConfig) error {
 	if _, ok := h.Annotations[""]; ok {
 		return errs.New(errs.InvalidArgument, "invalid Annotations: the empty string is not permitted as an annotation key")
 	}
-	if h.Runtime != DefaultRuntime && h.Runtime != "runc" {
+	switch h.Runtime {
+	case DefaultRuntime, "runc", "io.containerd.runc.v2":
+	default:
 		return errs.New(errs.InvalidArgument, "unknown or invalid runtime name: %s", h.Runtime)
 	}
 	return nil

@@ -58,6 +58,8 @@ func (s systemService) Info(ctx context.Context) (system.Info, error) {
 		Runtimes: map[string]system.RuntimeWithStatus{
 			"gantry-runtime": {Runtime: system.Runtime{Path: d.runtimePath}},
 			"runc":           {Runtime: system.Runtime{Path: d.runtimePath}},
+			// The name that Docker and containerd have for it.
+			"io.containerd.runc.v2": {Runtime: system.Runtime{Path: d.runtimePath}},
 		},
 		DefaultRuntime: "gantry-runtime", Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		LiveRestoreEnabled: true, InitBinary: "docker-init", SecurityOptions: d.securityOptions(),

@@ -12,8 +12,9 @@ import (
 
 // answers are commands of which people see the answer often: wrong input, mostly.
 // NAME is a container that runs, GONE one that has ended with code 3, USERLESS
-// one whose user does not exist, PAUSED one with --rm that is paused. The
-// expected texts are dockerd's 28.5.2; run the test against it with
+// one whose user does not exist, SHIM one whose runtime has containerd's name,
+// PAUSED one with --rm that is paused. The expected texts are dockerd's 28.5.2;
+// run the test against it with
 // E2E_ENGINE=docker E2E_DOCKERD=$(scripts/dockerd).
 var answers = []struct {
 	args string
@@ -59,6 +60,9 @@ var answers = []struct {
 	{"create --tmpfs / busybox", 1, "invalid specification: destination can't be '/'"},
 	{"create --health-interval 1ns --health-cmd x busybox", 1, "Interval in Healthcheck cannot be less than 1ms"},
 	{"create --annotation =a busybox", 1, "invalid Annotations: the empty string is not permitted as an annotation key"},
+	{"create --runtime foo busybox", 1, "unknown or invalid runtime name: foo"},
+	{"run --rm --runtime io.containerd.runc.v2 busybox echo x", 0, "x"},
+	{"inspect -f {{.HostConfig.Runtime}} SHIM", 0, "io.containerd.runc.v2"},
 	{"create --link nope busybox", 1, "could not get container for nope: No such container: nope"},
 	{"ps --filter status=foo", 1, "invalid filter 'status=foo': invalid value for state (foo): must be one of created, running, paused, restarting, removing, exited, dead"},
 	{"ps --filter health=foo", 1, "invalid filter 'health=foo': invalid value for health (foo): must be one of none, starting, healthy, unhealthy"},
@@ -124,10 +128,12 @@ func TestAnswers(t *testing.T) {
 			c.fails(3, "run", "--name", gone, "busybox", "sh", "-c", "exit 3")
 			userless := c.container()
 			c.ok("create", "--name", userless, "-u", "nobody-here", "busybox")
+			shim := c.container()
+			c.ok("create", "--name", shim, "--runtime", "io.containerd.runc.v2", "busybox")
 			paused := c.background("--rm")
 			c.ok("pause", paused)
 			id := func(name string) string { return c.ok("inspect", "-f", "{{.Id}}", name) }
-			names := strings.NewReplacer("PAUSED-ID", id(paused), "PAUSED", paused, "GONE-ID", id(gone), "NAME-ID", id(name), "GONE", gone, "NAME", name, "USERLESS", userless)
+			names := strings.NewReplacer("PAUSED-ID", id(paused), "PAUSED", paused, "GONE-ID", id(gone), "NAME-ID", id(name), "GONE", gone, "NAME", name, "USERLESS", userless, "SHIM", shim)
 			for _, a := range answers {
 				r := c.do(strings.Fields(names.Replace(a.args))...)
 				got := strings.TrimPrefix(message(r.stderr), "Error response from daemon: ")
