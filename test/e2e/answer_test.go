@@ -93,6 +93,8 @@ var answers = []struct {
 	{"run --rm --tmpfs /x:size=1m,exec,noexec,defaults,shared,strictatime busybox grep -o /x.tmpfs.rw,nosuid,nodev,noexec,size=1024k /proc/mounts", 0, "/x tmpfs rw,nosuid,nodev,noexec,size=1024k"},
 	{"run --rm -u nobody-here busybox", 125, "unable to find user nobody-here: no matching entries in passwd file"},
 	{"run --rm -u -1 busybox", 125, "uids and gids must be in range 0-2147483647"},
+	{"run --rm --group-add nobody-here busybox", 125, "Unable to find group nobody-here: no matching entries in group file"},
+	{"run --rm --group-add -1 busybox", 125, "uids and gids must be in range 0-2147483647"},
 	{"start USERLESS", 1, "unable to find user nobody-here: no matching entries in passwd file\nError: failed to start containers: USERLESS"},
 	{"restart USERLESS", 1, "Cannot restart container USERLESS: unable to find user nobody-here: no matching entries in passwd file"},
 	{"inspect -f {{.State.Status}}|{{.State.ExitCode}}|{{.State.Error}} USERLESS", 0, "created|128|unable to find user nobody-here: no matching entries in passwd file"},

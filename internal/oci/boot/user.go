@@ -45,11 +45,20 @@ func (b *initializer) resolveUser() error {
 		}
 		more, err := user.GetAdditionalGroups(want.Groups, io.LimitReader(group, mount.MaxUserFile))
 		if err != nil {
-			return &userError{errs.Wrap(errs.InvalidArgument, err)}
+			return &userError{errs.Wrap(errs.InvalidArgument, additional(err))}
 		}
 		groups = append(groups, more...)
 	}
 	return setUser(&b.plan.Process, who.Uid, who.Gid, groups)
+}
+
+// additional words the error of an additional group as Docker 28 does, whose
+// version of the parser begins it with a capital, unlike that of a primary one.
+func additional(err error) error {
+	if rest, ok := strings.CutPrefix(err.Error(), "unable to find group "); ok {
+		return errors.New("Unable to find group " + rest) //nolint:staticcheck // Docker's text
+	}
+	return err
 }
 
 // maxGroups is the kernel's NGROUPS_MAX.
