@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -268,14 +269,15 @@ func (c *Container) launch(ctx context.Context, job *creation, undo *cleanup.Sta
 	// The cgroup and the filter are made while a thread makes the mounts.
 	ready := async(func() (groundwork, error) { return c.layGround(job.spec, limits, devices) })
 	s, err := c.spawnInit(job, ready)
-	ground, _ := ready() // its error is that of spawnInit
+	ground, _ := ready() // its error is one of spawnInit, too
 	defer ground.door.Close()
 	defer ground.hold.Release()
 	if ground.ours {
 		undo.Push(group.Remove)
 	}
 	if err != nil {
-		return nil, err
+		_, lack := ready()
+		return nil, cmp.Or(lack, err) // a step that waited for the ground is not to blame
 	}
 	defer s.closeFiles()
 	undo.Push(c.unmountShared)

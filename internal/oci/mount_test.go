@@ -305,3 +305,17 @@ func TestNoPivotHidesKernel(t *testing.T) {
 		}
 	}
 }
+
+// TestWrongGround: what is wrong with a filter is not said to be the fault of the
+// mount that needs the cgroup, which is made together with it.
+func TestWrongGround(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	spec := newSpec("true")
+	spec.Linux.Namespaces = without(spec, specs.CgroupNamespace)
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}})
+	spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: "SCMP_ACT_NOPE"}
+	_, err := runSpec(t, newRuntime(t), CreateOptions{Bundle: newBundle(t), Spec: spec})
+	if err == nil || strings.Contains(err.Error(), "mount") || !strings.Contains(err.Error(), "SCMP_ACT_NOPE") {
+		t.Errorf("got %v", err)
+	}
+}
