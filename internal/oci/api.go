@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 
@@ -157,7 +158,7 @@ func (e *ExecError) Error() string {
 	if e.Tried {
 		return "exec " + e.Program + ": " + e.Err.Error()
 	}
-	return "exec: " + quote(e.Program) + ": " + e.Err.Error()
+	return fmt.Sprintf("exec: %q: %v", e.Program, e.Err)
 }
 
 // Unwrap gives the cause.
@@ -172,7 +173,5 @@ func (e *UserError) Error() string { return e.Err.Error() }
 
 // Unwrap gives the cause.
 func (e *UserError) Unwrap() error { return e.Err }
-
-func quote(s string) string { return "\"" + s + "\"" }
 
 var _ = context.Background

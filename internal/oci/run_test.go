@@ -69,6 +69,7 @@ func TestProgramErrors(t *testing.T) {
 		late          bool // only execve finds out
 	}{
 		{"foo", `exec: "foo": executable file not found in $PATH`, errs.NotFound, false},
+		{`["foo"]`, `exec: "[\"foo\"]": executable file not found in $PATH`, errs.NotFound, false},
 		{"/x", `exec: "/x": stat /x: no such file or directory`, errs.NotFound, false},
 		{"/etc", `exec: "/etc": is a directory: permission denied`, errs.Permission, false},
 		{"/etc/passwd", `exec: "/etc/passwd": permission denied`, errs.Permission, false},
