@@ -69,6 +69,9 @@ func run(ctx context.Context, s *session.Session, args []string) error {
 	root := newRoot(s, fs)
 	if len(rest) == 0 {
 		addAll(s, root)
+		if !*help {
+			return writeHelp(s, s.Err, root) // nobody has asked for it
+		}
 		return showHelp(s, root)
 	}
 	return dispatch(ctx, s, root, rest)

@@ -15,8 +15,11 @@ import (
 
 func TestRootHelp(t *testing.T) {
 	useDaemon(t, newFakeDaemon(t))
-	for _, args := range [][]string{{}, {"--help"}, {"help"}} {
+	for _, args := range [][]string{{}, {"-D"}, {"--help"}, {"help"}} {
 		got := call(t, "", append([]string{"gantry"}, args...)...)
+		if len(args) == 0 || args[0] == "-D" { // which nobody means as a question
+			got.stdout, got.stderr = got.stderr, got.stdout
+		}
 		if got.code != 0 || got.stderr != "" {
 			t.Errorf("%q: code %d, stderr %q", args, got.code, got.stderr)
 		}
