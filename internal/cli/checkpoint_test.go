@@ -13,6 +13,7 @@ func TestCheckpointCommands(t *testing.T) {
 	d := newFakeDaemon(t)
 	d.bodies["/containers/web/checkpoints"] = json.RawMessage(`[{"Name":"b10"},{"Name":"b9"}]`)
 	d.bodies["/containers/web/checkpoints/b9"] = json.RawMessage("null")
+	d.bodies["/containers/b123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/checkpoints"] = json.RawMessage(`[{"Name":"of-c11"}]`)
 	d.bodies["/containers/web/start"] = json.RawMessage("null")
 	useDaemon(t, d)
 	for _, c := range []struct {
@@ -48,10 +49,12 @@ func TestCheckpointCommands(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"create", ""}, "web\n"}, {[]string{"create", "web", ""}, ":4\n"}, {[]string{"ls", ""}, "c11\n"}, {[]string{"rm", "web", ""}, "b9\n"},
+		{[]string{"checkpoint", "create", ""}, "web\n"}, {[]string{"checkpoint", "create", "web", ""}, ":4\n"},
+		{[]string{"checkpoint", "ls", ""}, "c11\n"}, {[]string{"checkpoint", "rm", "web", ""}, "b9\n"},
+		{[]string{"start", "web", "--checkpoint", ""}, "b10\nb9\n:4\n"}, {[]string{"start", "--checkpoint", ""}, "of-c11\n:4\n"},
 	} {
-		got := call(t, "", append([]string{"gantry", "__complete", "checkpoint"}, c.args...)...)
-		if !strings.Contains(got.stdout, c.want) || c.args[0] == "create" && strings.Contains(got.stdout, "c11\n") {
+		got := call(t, "", append([]string{"gantry", "__complete"}, c.args...)...)
+		if !strings.Contains(got.stdout, c.want) || c.args[1] == "create" && strings.Contains(got.stdout, "c11\n") {
 			t.Errorf("complete %q: %q", c.args, got.stdout)
 		}
 	}

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"os"
+	"slices"
 	"strings"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -72,7 +74,7 @@ func completeFlags(s *session.Session, root *cobra.Command) {
 }
 
 func valuesOf(s *session.Session, flag string, list []string) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 		directive := cobra.ShellCompDirectiveNoFileComp
 		switch flag {
 		case "network", "net":
@@ -82,6 +84,8 @@ func valuesOf(s *session.Session, flag string, list []string) cobra.CompletionFu
 			return networkNames(cmd, s), directive
 		case "volumes-from", "link":
 			return containerNames(cmd, s), directive
+		case "checkpoint":
+			return checkpointNames(cmd, s, args), directive
 		case "env":
 			for _, e := range os.Environ() {
 				name, _, _ := strings.Cut(e, "=")
@@ -130,6 +134,39 @@ func containerNames(cmd *cobra.Command, s *session.Session) (names []string) {
 		for _, n := range item.Names {
 			if n = strings.TrimPrefix(n, "/"); !strings.Contains(n, "/") {
 				names = append(names, n)
+			}
+		}
+	}
+	return names
+}
+
+// checkpointNames are those of the container of which the line speaks already, or
+// of all that do not run.
+func checkpointNames(cmd *cobra.Command, s *session.Session, of []string) (names []string) {
+	c, err := s.Client()
+	if err != nil {
+		return nil
+	}
+	if len(of) == 0 {
+		list, err := c.ContainerList(cmd.Context(), client.ContainerListOptions{All: true})
+		if err != nil {
+			return nil
+		}
+		for _, item := range list.Items {
+			if item.State == container.StateCreated || item.State == container.StateExited {
+				of = append(of, item.ID)
+			}
+		}
+	}
+	dir, _ := cmd.Flags().GetString("checkpoint-dir") // a command without the flag has no other place
+	for _, id := range of {
+		list, err := c.CheckpointList(cmd.Context(), id, client.CheckpointListOptions{CheckpointDir: dir})
+		if err != nil {
+			continue
+		}
+		for _, item := range list.Items {
+			if !slices.Contains(names, item.Name) {
+				names = append(names, item.Name)
 			}
 		}
 	}
