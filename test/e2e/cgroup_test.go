@@ -19,3 +19,17 @@ func TestLimits(t *testing.T) {
 		matches(t, "too many processes", c.fails(2, "run", "--rm", "--pids-limit", "1", "busybox", "sh", "-c", "true | true"), `can't fork: Resource temporarily unavailable`)
 	})
 }
+
+// TestUlimitTooHigh: no kernel allows so many files. Docker says so in any case.
+func TestUlimitTooHigh(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		args := []string{"--ulimit", "nofile=2000000000", "busybox", "true"}
+		const exact = "run.gantry.exact-limits=true"
+		if c.name != "docker20" { // which has no --annotation
+			matches(t, "exact", c.fails(125, append([]string{"run", "--rm", "--annotation", exact}, args...)...), `error setting rlimit type 7: operation not permitted`)
+		}
+		if c.e.kind != dockerEngine {
+			c.ok(append([]string{"run", "--rm"}, args...)...)
+		}
+	})
+}
