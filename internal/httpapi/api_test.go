@@ -128,6 +128,13 @@ func TestBadBodies(t *testing.T) {
 	s.want(400, "invalid JSON: invalid character", "POST", create, `{"Image":`+"\x01")
 	s.want(400, "invalid JSON: unexpected EOF", "POST", create, `{"Image":`)
 	s.want(400, "invalid JSON: EOF", "POST", create, "")
+	endpoint := func(ipam string) string {
+		return `{"Image":"a","NetworkingConfig":{"EndpointsConfig":{"default":{"IPAMConfig":{` + ipam + `}},"b":null}}}`
+	}
+	const bad = `invalid config for network bridge: invalid endpoint settings:\n`
+	s.want(400, bad+`invalid IPv4 address: x"`, "POST", create, endpoint(`"IPv4Address":"x","IPv6Address":""`))
+	s.want(400, bad+`* invalid IPv6 address: y\n* invalid link-local IP address: z"`, "POST", create, endpoint(`"IPv4Address":"1.2.3.4","IPv6Address":"y","LinkLocalIPs":["1.2.3.4","z"]`))
+	s.want(400, "invalid JSON: json", "POST", create, endpoint(`"IPv4Address":"1.2.3.4","LinkLocalIPs":3`))
 	s.want(400, "unexpected content after JSON", "POST", create, `{"Image":"a"}{}`)
 	s.want(400, "unsupported Content-Type header (text/plain): must be 'application/json'", "POST", create, `{}`, "Content-Type", "text/plain")
 	s.want(400, "malformed Content-Type header (;)", "POST", create, `{}`, "Content-Type", ";")

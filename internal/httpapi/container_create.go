@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -91,7 +92,7 @@ func unmarshalCreate(data []byte, body *createBody) error {
 		if len(data) == 0 {
 			return errs.New(errs.InvalidArgument, "invalid JSON: EOF")
 		}
-		return err
+		return cmp.Or(checkAddresses(data), err)
 	}
 	// The same document was valid a moment ago; members of other types than
 	// expected are as good as absent.

@@ -14,6 +14,7 @@ import (
 // The texts are Docker's.
 var (
 	errStaticAddress = errors.New("user specified IP address is supported on user defined networks only")
+	errAutomatic     = errors.New("user specified IP address is supported only when connecting to networks with user configured subnets")
 	errAlias         = errors.New("network-scoped alias is supported only for containers in user defined networks")
 )
 
@@ -45,32 +46,66 @@ func (s *Service) settingsFor(mode string, endpoints map[string]*networktypes.En
 			found = e
 		}
 	}
-	return found, checkSettings(name, found)
+	return found, s.checkSettings(name, found)
 }
 
-func checkSettings(network string, e *networktypes.EndpointSettings) error {
+// checkSettings collects all that is wrong with settings, in Docker's order.
+func (s *Service) checkSettings(network string, e *networktypes.EndpointSettings) error {
 	if e == nil {
 		return nil
 	}
-	var all []string
-	if c := e.IPAMConfig; c != nil && (c.IPv4Address.IsValid() || c.IPv6Address.IsValid()) {
-		all = append(all, errStaticAddress.Error())
+	var asked networktypes.EndpointIPAMConfig
+	if e.IPAMConfig != nil {
+		asked = *e.IPAMConfig
 	}
-	for _, ip := range linkLocal(e) {
-		if !ip.Is4() || !ip.IsLinkLocalUnicast() {
-			all = append(all, "invalid link local IP address: "+ip.String())
-		}
+	var all []string
+	if asked.IPv4Address.IsValid() || asked.IPv6Address.IsValid() {
+		all = append(all, errStaticAddress.Error())
 	}
 	if len(e.Aliases) > 0 {
 		all = append(all, errAlias.Error())
 	}
+	all = append(all, s.checkAddresses(&asked)...)
 	if mac := e.MacAddress; len(mac) != 0 && (len(mac) != 6 || mac[0]&1 != 0) {
 		all = append(all, "invalid MAC address: "+mac.String())
 	}
 	if len(all) == 0 {
 		return nil
 	}
-	return errs.New(errs.InvalidArgument, "invalid config for network %s: invalid endpoint settings:\n%s", network, strings.Join(all, "\n"))
+	list := all[0]
+	if len(all) > 1 {
+		list = "* " + strings.Join(all, "\n* ")
+	}
+	return errs.New(errs.InvalidArgument, "invalid config for network %s: invalid endpoint settings:\n%s", network, list)
+}
+
+// checkAddresses tells what is wrong with the addresses themselves, and with them in
+// the network "bridge", which has a subnet that somebody chose if there is a BIP.
+func (s *Service) checkAddresses(c *networktypes.EndpointIPAMConfig) (all []string) {
+	v4, v6 := c.IPv4Address, c.IPv6Address
+	if v4.IsValid() && (!v4.Unmap().Is4() || v4.Unmap().IsUnspecified()) {
+		all = append(all, "invalid IPv4 address: "+v4.String())
+	}
+	if v6.IsValid() && (!v6.Is6() || v6.Is4In6() || v6.Zone() != "" || v6.IsUnspecified()) {
+		all = append(all, "invalid IPv6 address: "+v6.String())
+	}
+	for _, ip := range c.LinkLocalIPs {
+		switch {
+		case ip.IsUnspecified():
+			all = append(all, "invalid link-local IP address: "+ip.String())
+		case !ip.Is4() || !ip.IsLinkLocalUnicast():
+			all = append(all, "invalid link local IP address: "+ip.String()) // what Docker says at start
+		}
+	}
+	if v4.IsValid() && !s.opts.BIP.IsValid() {
+		all = append(all, errAutomatic.Error())
+	} else if v4.IsValid() && !s.opts.BIP.Masked().Contains(v4.Unmap()) {
+		all = append(all, "no configured subnet or ip-range contain the IP address "+v4.String())
+	}
+	if v6.IsValid() {
+		all = append(all, errAutomatic.Error())
+	}
+	return all
 }
 
 // linkLocal are the addresses that an endpoint has besides its own.

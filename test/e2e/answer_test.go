@@ -10,6 +10,11 @@ import (
 	"github.com/gantry-run/gantry/internal/testenv"
 )
 
+const (
+	badEndpoint = "invalid config for network bridge: invalid endpoint settings:\n"
+	noSubnet    = "* user specified IP address is supported only when connecting to networks with user configured subnets"
+)
+
 // answers are commands of which people see the answer often: wrong input, mostly.
 // NAME is a container that runs, GONE one that has ended with code 3, USERLESS
 // one whose user does not exist, SHIM one whose runtime has containerd's name,
@@ -63,6 +68,11 @@ var answers = []struct {
 	{"create --runtime foo busybox", 1, "unknown or invalid runtime name: foo"},
 	{"run --rm --runtime io.containerd.runc.v2 busybox echo x", 0, "x"},
 	{"inspect -f {{.HostConfig.Runtime}} SHIM", 0, "io.containerd.runc.v2"},
+	{"create --ip 1.2.3.4 busybox", 1, badEndpoint + "* user specified IP address is supported on user defined networks only\n* no configured subnet or ip-range contain the IP address 1.2.3.4"},
+	{"create --ip 0.0.0.0 busybox", 1, badEndpoint + "* user specified IP address is supported on user defined networks only\n* invalid IPv4 address: 0.0.0.0\n* no configured subnet or ip-range contain the IP address 0.0.0.0"},
+	{"create --ip6 fe80::1%x busybox", 1, badEndpoint + "* user specified IP address is supported on user defined networks only\n* invalid IPv6 address: fe80::1%x\n" + noSubnet},
+	{"create --ip6 2001:db8::1 busybox", 1, badEndpoint + "* user specified IP address is supported on user defined networks only\n" + noSubnet},
+	{"create --link-local-ip 0.0.0.0 busybox", 1, badEndpoint + "invalid link-local IP address: 0.0.0.0"},
 	{"create --link nope busybox", 1, "could not get container for nope: No such container: nope"},
 	{"ps --filter status=foo", 1, "invalid filter 'status=foo': invalid value for state (foo): must be one of created, running, paused, restarting, removing, exited, dead"},
 	{"ps --filter health=foo", 1, "invalid filter 'health=foo': invalid value for health (foo): must be one of none, starting, healthy, unhealthy"},
