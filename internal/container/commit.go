@@ -43,8 +43,12 @@ func (s *Service) Commit(ctx context.Context, id string, req engine.ContainerCom
 	if err != nil {
 		return "", err
 	}
+	own, err := s.ownPaths(ctx, r.ID)
+	if err != nil {
+		return "", err
+	}
 	made, err := s.Images.Commit(ctx, engine.ImageCommit{
-		Key: r.ID, Skip: ours, Config: image, Changes: req.Changes, Ref: req.Ref, Author: req.Author, Comment: req.Comment,
+		Key: r.ID, Skip: own, Config: image, Changes: req.Changes, Ref: req.Ref, Author: req.Author, Comment: req.Comment,
 		CreatedBy: strings.Join(r.Config.Cmd, " "),
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,18 +113,14 @@ func (s *Service) Changes(ctx context.Context, id string) ([]container.Filesyste
 	if err != nil {
 		return nil, err
 	}
-	lower := make([]*os.Root, 0, len(l.lower))
-	defer func() {
-		for _, r := range lower {
-			_ = r.Close() // read only
-		}
-	}()
-	for _, dir := range l.lower {
-		r, err := os.OpenRoot(dir)
-		if err != nil {
-			return nil, fmt.Errorf("open layer: %w", err)
-		}
-		lower = append(lower, r)
+	lower, done, err := l.openLower()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	own, err := l.own(lower)
+	if err != nil {
+		return nil, err
 	}
 	upper, err := unix.Open(l.upper, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -132,7 +129,7 @@ func (s *Service) Changes(ctx context.Context, id string) ([]container.Filesyste
 	defer fd.Close(upper)
 	changes := []container.FilesystemChange{}
 	err = archive.Walk(ctx, mount.RootAt(upper), func(at string, st *unix.Stat_t) error {
-		if !ours[at] {
+		if !own[at] {
 			changes = append(changes, container.FilesystemChange{Kind: changeKind(st, at[1:], lower), Path: at})
 		}
 		return nil
@@ -140,7 +137,58 @@ func (s *Service) Changes(ctx context.Context, id string) ([]container.Filesyste
 	return dropUnchangedParents(changes), err
 }
 
-// ours are the files that the engine itself makes in a container's root.
+// openLower opens the layers below; done closes them.
+func (l layers) openLower() (lower []*os.Root, done func(), err error) {
+	done = func() {
+		for _, r := range lower {
+			_ = r.Close() // read only
+		}
+	}
+	for _, dir := range l.lower {
+		r, err := os.OpenRoot(dir)
+		if err != nil {
+			done()
+			return nil, nil, fmt.Errorf("open layer: %w", err)
+		}
+		lower = append(lower, r)
+	}
+	return lower, done, nil
+}
+
+// own are the files of the writable layer that the engine itself has made. mtab is
+// one as long as it is the runtime's link, and no other file has ever been there.
+func (l layers) own(lower []*os.Root) (map[string]bool, error) {
+	upper, err := os.OpenRoot(l.upper)
+	if err != nil {
+		return nil, fmt.Errorf("open writable layer: %w", err)
+	}
+	defer upper.Close() //nolint:errcheck // read only
+	if to, err := upper.Readlink("etc/mtab"); err != nil || to != "/proc/mounts" || changeKind(&unix.Stat_t{}, "etc/mtab", lower) != container.ChangeAdd {
+		return ours, nil
+	}
+	more := maps.Clone(ours)
+	more["/etc/mtab"] = true
+	return more, nil
+}
+
+// ownPaths are the paths in a container's writable layer that are no changes of its.
+func (s *Service) ownPaths(ctx context.Context, id string) (map[string]bool, error) {
+	l, err := s.rootfsLayers(ctx, id)
+	if errs.Is(err, errs.Unsupported) {
+		return ours, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	lower, done, err := l.openLower()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return l.own(lower)
+}
+
+// ours are the files that the engine makes in every container's root.
 var ours = map[string]bool{
 	"/" + marker: true, "/etc/hostname": true, "/etc/hosts": true, "/etc/resolv.conf": true, InitPath: true,
 	"/dev": true, "/dev/console": true, "/dev/pts": true, "/dev/shm": true, "/dev/mqueue": true, "/proc": true, "/sys": true,

@@ -71,6 +71,9 @@ type CreateOptions struct {
 	User         *NamedUser
 	NoPivot      bool
 	NoNewKeyring bool
+	// Mtab makes /etc/mtab a link to /proc/mounts if nothing is there and /etc is a
+	// directory of the root filesystem itself. Old programs read it.
+	Mtab bool
 	// KeepMounts asks for Process.Mounts.
 	KeepMounts bool
 	// SystemdCgroup is Options.SystemdCgroup for this container.

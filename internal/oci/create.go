@@ -145,7 +145,7 @@ func newCreation(id string, o CreateOptions, wait bool) (*creation, error) {
 	}
 	job.plan.Process.User = o.User.plan()
 	job.plan.Process.KeepLineEnds = o.KeepLineEnds
-	job.plan.Root.NoPivot = o.NoPivot
+	job.plan.Root.NoPivot, job.plan.Root.Mtab = o.NoPivot, o.Mtab
 	if !o.NoNewKeyring {
 		job.plan.Keyring = "_ses." + id
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/gantry-run/gantry/internal/testenv"
 )
 
 func errorsJoin(errs ...error) error { return errors.Join(errs...) }
@@ -207,5 +209,45 @@ func TestMountsInProc(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), `"/proc" cannot be mounted because it is not of type proc`) {
 			t.Errorf("%s on /proc: got %v", m.Type, err)
 		}
+	}
+}
+
+// TestMtab: the link comes into the root file system itself, or not at all.
+func TestMtab(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	outside := t.TempDir()
+	for name, tc := range map[string]struct {
+		make func(rootfs string) error
+		edit func(*specs.Spec)
+		want string
+	}{
+		"none": {want: "/proc/mounts\n"},
+		"own":  {make: func(rootfs string) error { return os.Symlink("mine", filepath.Join(rootfs, "etc/mtab")) }, want: "mine\n"},
+		"a link": {make: func(rootfs string) error {
+			if err := os.Rename(filepath.Join(rootfs, "etc"), filepath.Join(rootfs, "real")); err != nil {
+				return err
+			}
+			return os.Symlink("real", filepath.Join(rootfs, "etc"))
+		}},
+		"a mount": {edit: func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/etc", Type: "bind", Source: outside, Options: []string{"bind"}})
+		}},
+	} {
+		bundle := newBundle(t)
+		if tc.make != nil {
+			if err := tc.make(filepath.Join(bundle, "rootfs")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		spec := newSpec("sh", "-c", "readlink /etc/mtab; true")
+		if tc.edit != nil {
+			tc.edit(spec)
+		}
+		if res, err := runSpec(t, newRuntime(t), CreateOptions{Bundle: bundle, Spec: spec, Mtab: true}); err != nil || res.out != tc.want {
+			t.Errorf("%s: got %+v, %v", name, res, err)
+		}
+	}
+	if left, err := os.ReadDir(outside); err != nil || len(left) != 0 {
+		t.Errorf("the mounted directory holds %v, %v", left, err)
 	}
 }

@@ -101,7 +101,7 @@ func (c *container) start(ctx context.Context, s wire.Start, netns int) (int, er
 	}
 	rt, proc, err := c.bear(ctx, &s, oci.CreateOptions{
 		Bundle: s.Bundle, Spec: spec, RootfsMounts: rootfsMounts(s.Rootfs), Netns: ns, IO: p.theirs, OwnIO: true,
-		User: &oci.NamedUser{User: s.User.Name, Groups: s.User.Groups}, KeepMounts: true, SystemdCgroup: s.Systemd,
+		User: &oci.NamedUser{User: s.User.Name, Groups: s.User.Groups}, KeepMounts: true, SystemdCgroup: s.Systemd, Mtab: true,
 	})
 	p.closeTheirs()
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/gantry-run/gantry/internal/testenv"
 )
 
 // TestSystemCallsDenied: what the default seccomp profile and capabilities
@@ -211,5 +213,30 @@ func TestHostsFileGrown(t *testing.T) {
 		matches(t, "join", c.fails(125, "run", "--rm", "--network", "container:"+name, "busybox", "true"), "share hosts of container [0-9a-f]{64}: the container has made the file larger than 1 MiB")
 		c.ok("restart", "-t", "0", name)
 		c.ok("run", "--rm", "--network", "container:"+name, "busybox", "true")
+	})
+}
+
+// TestMtab: old programs find the mounts, and what is mounted or committed is not
+// touched by that.
+func TestMtab(t *testing.T) {
+	each(t, func(t *testing.T, c *cli) {
+		name := c.container()
+		equal(t, "mtab", c.ok("run", "--name", name, "busybox", "readlink", "/etc/mtab"), "/proc/mounts")
+		equal(t, "changes", c.ok("diff", name), "")
+		image := testenv.Unique("mtab")
+		c.ok("commit", name, image)
+		t.Cleanup(func() { c.do("rmi", "-f", image) })
+		equal(t, "mtab of the image's", c.ok("run", "--rm", "--read-only", image, "readlink", "/etc/mtab"), "/proc/mounts")
+		own := c.container()
+		c.ok("run", "--name", own, "busybox", "sh", "-c", "rm /etc/mtab; echo mine >/etc/mtab")
+		matches(t, "own changes", c.ok("diff", own), `(?m)^[AC] /etc/mtab$`)
+		c.ok("commit", own, image)
+		if c.e.kind != dockerEngine { // which hides an image's own
+			equal(t, "own", c.ok("run", "--rm", image, "cat", "/etc/mtab"), "mine")
+		}
+		volume := testenv.Unique("etc")
+		c.ok("volume", "create", volume)
+		t.Cleanup(func() { c.do("volume", "rm", "-f", volume) })
+		equal(t, "volume", c.ok("run", "--rm", "--mount", "src="+volume+",dst=/etc,volume-nocopy", "busybox", "sh", "-c", "ls -d /etc/mtab 2>/dev/null; true"), "")
 	})
 }

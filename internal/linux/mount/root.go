@@ -35,6 +35,11 @@ func (r Root) OpenNoLinks(name string, flags int) (int, error) {
 	return r.open(name, flags, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_SYMLINKS)
 }
 
+// OpenSameMount is OpenNoLinks, but refuses what is mounted below the root, too (EXDEV).
+func (r Root) OpenSameMount(name string, flags int) (int, error) {
+	return r.open(name, flags, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV)
+}
+
 // OpenBeneath is Open, but refuses names and links that lead out of the root (EXDEV).
 func (r Root) OpenBeneath(name string, flags int) (int, error) {
 	return r.open(name, flags, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_MAGICLINKS)

@@ -54,6 +54,17 @@ func (b *initializer) makeDevices() error {
 	return nil
 }
 
+// linkMtab makes /etc/mtab in the container's own root, never in what is mounted
+// there or where a link leads. Whether it can be made or not, the container starts.
+func (b *initializer) linkMtab() {
+	etc, err := b.root.OpenSameMount("etc", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return
+	}
+	defer fd.Close(etc)
+	_ = unix.Symlinkat("/proc/mounts", etc, "mtab") // most often it is there
+}
+
 func makeLink(dir int, name, to string) error {
 	err := unix.Symlinkat(to, dir, name)
 	if !errors.Is(err, unix.EEXIST) {

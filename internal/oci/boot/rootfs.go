@@ -202,6 +202,9 @@ func (b *initializer) fillRoot() error {
 	if err := b.makeDevices(); err != nil {
 		return err
 	}
+	if b.plan.Root.Mtab {
+		b.linkMtab()
+	}
 	if dir := b.plan.Process.Cwd; b.plan.Process.CreateCwd && dir != "" {
 		handle, err := b.root.OpenOrCreate(dir, true)
 		// What is there but is no directory, or cannot be made, shows when it is entered.

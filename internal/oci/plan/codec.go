@@ -215,6 +215,7 @@ func (c *codec) root(r *Root) {
 	c.bool(&r.ReadOnly)
 	c.bool(&r.NoPivot)
 	c.bool(&r.Shared)
+	c.bool(&r.Mtab)
 	list(c, &r.Targets, func(m *Mount) {
 		num(c, &m.FD)
 		c.string(&m.Target)

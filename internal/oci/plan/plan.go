@@ -94,6 +94,7 @@ type Root struct {
 	Targets       []Mount
 	Devices       []Device
 	Links         [][2]string // path, what it points to
+	Mtab          bool        // see oci.CreateOptions
 	Masked        []string
 	ReadOnlyPaths []string
 	MountLabel    string
