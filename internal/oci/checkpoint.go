@@ -95,15 +95,9 @@ func (o *CheckpointOptions) openImages(create bool) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(h, &st); err != nil {
+	if err := fd.CheckOwn(h, o.Images); err != nil {
 		fd.Close(h)
-		return -1, &os.PathError{Op: "stat", Path: o.Images, Err: err}
-	}
-	if int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
-		fd.Close(h)
-		return -1, errs.New(errs.Permission, "%s must belong to user %d and be writable for nobody else (it belongs to user %d and has mode %#o)",
-			o.Images, os.Geteuid(), st.Uid, st.Mode&0o7777)
+		return -1, err
 	}
 	return h, nil
 }
@@ -355,7 +349,7 @@ func saveDescriptors(pid, images int) error {
 	if err != nil {
 		return err
 	}
-	f, err := openIn(images, descriptorsFile, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC)
+	f, err := fd.OpenIn(images, descriptorsFile, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC)
 	if err != nil {
 		return err
 	}
@@ -368,7 +362,7 @@ const maxDescriptors = 64 << 10
 
 // loadDescriptors reads what saveDescriptors has written.
 func loadDescriptors(images int) (names []string, err error) {
-	f, err := openIn(images, descriptorsFile, unix.O_RDONLY)
+	f, err := fd.OpenIn(images, descriptorsFile, unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
@@ -381,25 +375,4 @@ func loadDescriptors(images int) (names []string, err error) {
 		return nil, fmt.Errorf("decode %s: %w", descriptorsFile, err)
 	}
 	return names, nil
-}
-
-// openIn opens a plain file of a directory, or with O_DIRECTORY a directory, never what a link there leads to.
-func openIn(dir int, name string, flags int) (*os.File, error) {
-	h, err := unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: name, Err: err}
-	}
-	var st unix.Stat_t
-	want := uint32(unix.S_IFREG)
-	if flags&unix.O_DIRECTORY != 0 {
-		want = unix.S_IFDIR
-	}
-	if err = unix.Fstat(h, &st); err == nil && st.Mode&unix.S_IFMT != want {
-		err = unix.EINVAL
-	}
-	if err != nil {
-		fd.Close(h)
-		return nil, &os.PathError{Op: "open", Path: name, Err: err}
-	}
-	return os.NewFile(uintptr(h), name), nil
 }

@@ -90,7 +90,7 @@ func (job *creation) rootGroup() (int, bool) {
 // showImages lets a group read the images: what is restored in a user namespace reads
 // them with the rights of that namespace's root, whose memory they are.
 func showImages(images, gid int) error {
-	dir, err := openIn(images, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	dir, err := fd.OpenIn(images, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func showImages(images, gid int) error {
 		return err
 	}
 	for _, name := range names {
-		f, err := openIn(images, name, unix.O_RDONLY)
+		f, err := fd.OpenIn(images, name, unix.O_RDONLY)
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
 			continue // no file, or the link to the images of a pre-dump
 		}
