@@ -133,7 +133,7 @@ type revival struct {
 	images    unix.Stat_t // of the directory that was checked
 	process   *Process
 	child     ns.Child // until process has it
-	early     ns.Child // what is to become it; criu's failure leaves it to us
+	early     ns.Child // what is to become it; criu's failure leaves it to us, as well as ours
 	extra     []int    // descriptors for criu
 	done      func()   // closes the directories
 }
@@ -412,6 +412,10 @@ func (v *revival) kill() error {
 	if v.child.PidFD < 0 {
 		v.child, v.early.PidFD = v.early, -1
 	}
+	fd.Close(v.early.PidFD) // the same process, as it was known before
+	v.early.PidFD = -1
 	s := &spawned{child: v.child, sock: -1, console: -1, mounts: -1}
-	return s.kill()
+	err := s.kill()
+	v.child = s.child
+	return err
 }
