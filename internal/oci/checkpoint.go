@@ -30,6 +30,7 @@ import (
 type CheckpointOptions struct {
 	Criu   string       // the program; "" is criu in PATH
 	Images string       // directory for the images
+	Dir    *os.File     // that directory, where the caller has it open: Images is only its name then
 	Ours   bool         // Images is no link, belongs to this user, and nobody else may write there
 	Work   string       // directory for the log; "": Images
 	CRIU   criu.Options // what else criu is told; directories and resources are filled in
@@ -88,12 +89,18 @@ func (o *CheckpointOptions) open(log string, create bool) (close func(), err err
 // openImages opens the images' directory. If it must be ours, it must not be a link,
 // and nobody else may have written there: whoever does says what is restored.
 func (o *CheckpointOptions) openImages(create bool) (int, error) {
-	if !o.Ours {
-		return openDir(o.Images, create, 0)
+	flags := 0
+	if o.Ours {
+		flags = unix.O_NOFOLLOW
 	}
-	h, err := openDir(o.Images, create, unix.O_NOFOLLOW)
-	if err != nil {
-		return -1, err
+	h, err := -1, error(nil)
+	if o.Dir == nil {
+		h, err = openDir(o.Images, create, flags)
+	} else if h, err = unix.Openat(int(o.Dir.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		err = &os.PathError{Op: "open", Path: o.Images, Err: err}
+	}
+	if err != nil || !o.Ours {
+		return h, err
 	}
 	if err := fd.CheckOwn(h, o.Images); err != nil {
 		fd.Close(h)
