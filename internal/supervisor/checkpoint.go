@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/oci"
 	"github.com/gantry-run/gantry/internal/supervisor/wire"
@@ -20,33 +18,33 @@ const dumpConfig = "config.json"
 
 // dump writes a running container to a new directory. Until all is there the
 // directory has another name: what is cut short looks like no checkpoint.
-func (c *container) dump(ctx context.Context, r *run, d *wire.Dump) (err error) {
+func (c *container) dump(ctx context.Context, r *run, d *wire.Dump) error {
 	if d == nil || !filepath.IsAbs(d.Dir) {
 		return errs.New(errs.InvalidArgument, "checkpoint of container %s: directory missing", c.id)
 	}
 	c.starting.Lock() // nor two of them at a time
 	defer c.starting.Unlock()
-	unfinished := filepath.Join(filepath.Dir(d.Dir), "."+filepath.Base(d.Dir)+".unfinished")
-	if err := os.RemoveAll(unfinished); err != nil {
-		return fmt.Errorf("remove interrupted checkpoint: %w", err)
-	}
-	if err := os.Mkdir(unfinished, 0o700); err != nil {
+	u, err := newUnfinished(d.Dir)
+	if err != nil {
 		return fmt.Errorf("create checkpoint: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(unfinished))
-		}
-	}()
-	if err := os.WriteFile(filepath.Join(unfinished, dumpConfig), d.Config, 0o600); err != nil {
-		return fmt.Errorf("create checkpoint: %w", err)
+	defer u.close()
+	if err := u.write(dumpConfig, d.Config); err != nil {
+		return errors.Join(fmt.Errorf("create checkpoint: %w", err), u.remove())
 	}
-	o := oci.CheckpointOptions{Images: unfinished, Ours: true}
+	o := oci.CheckpointOptions{Images: u.where(), Dir: u.dir, Ours: true}
 	o.CRIU.LeaveRunning = d.LeaveRunning
 	if err := c.checkpoint(ctx, r, o); err != nil {
-		return err
+		return errors.Join(err, u.remove())
 	}
-	return settle(unfinished, d.Dir)
+	err = u.settle()
+	if err != nil && d.LeaveRunning {
+		return errors.Join(err, u.remove())
+	}
+	if err != nil { // of what has ended there is nothing else
+		return fmt.Errorf("%w; the container has ended, its checkpoint is kept in %s", err, u.where())
+	}
+	return nil
 }
 
 func (c *container) checkpoint(ctx context.Context, r *run, o oci.CheckpointOptions) error {
@@ -63,30 +61,6 @@ func (c *container) checkpoint(ctx context.Context, r *run, o oci.CheckpointOpti
 		ends(false)
 	}
 	return err
-}
-
-// settle gives a checkpoint its name when it would outlive a power loss: the
-// container may not be there any more.
-func settle(unfinished, dir string) error {
-	for _, step := range []func() error{
-		func() error { return syncFiles(unfinished) },
-		func() error { return os.Rename(unfinished, dir) }, // replaces nothing but an empty directory
-		func() error { return syncFiles(filepath.Dir(dir)) },
-	} {
-		if err := step(); err != nil {
-			return fmt.Errorf("finish checkpoint %s: %w", dir, err)
-		}
-	}
-	return nil
-}
-
-// syncFiles writes the filesystem of a directory to its disk.
-func syncFiles(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
 }
 
 // bear makes the container's processes, new ones or those of a checkpoint.

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"syscall"
 	"time"
 
@@ -86,6 +87,18 @@ type Dump struct {
 	Dir          string
 	Config       json.RawMessage // of config.json there
 	LeaveRunning bool
+}
+
+// unfinishedMark is what the names of unfinished checkpoints have and no checkpoint's.
+const unfinishedMark = ".unfinished-"
+
+// Unfinished is how the name of the directory begins in which a checkpoint is
+// written until it is whole. It lies where the checkpoint is to be.
+func Unfinished(checkpoint string) string { return "." + checkpoint + unfinishedMark }
+
+// IsUnfinished tells whether a directory has such a name.
+func IsUnfinished(name string) bool {
+	return strings.HasPrefix(name, ".") && strings.Contains(name, unfinishedMark)
 }
 
 // User is a user in Docker's notation, see oci.NamedUser.
