@@ -1,14 +1,17 @@
 package supervisor
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/gantry-run/gantry/internal/cleanup"
 	"github.com/gantry-run/gantry/internal/errs"
 	"github.com/gantry-run/gantry/internal/supervisor/wire"
 )
@@ -119,6 +122,28 @@ func TestDumpMovedAway(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(filepath.Join(theirs, "victim")); err != nil || len(entries) > 0 {
 		t.Errorf("the victim has %v, %v", entries, err)
+	}
+}
+
+// TestDumpOutlastsItsContainer: what is removed afterwards has all its time.
+func TestDumpOutlastsItsContainer(t *testing.T) {
+	r := &run{}
+	r.dumps.Lock()
+	began, deadline := make(chan struct{}), make(chan time.Time)
+	go func() {
+		close(began)
+		_ = r.afterDump(func(ctx context.Context) error {
+			d, _ := ctx.Deadline()
+			deadline <- d
+			return nil
+		})
+	}()
+	<-began
+	time.Sleep(50 * time.Millisecond) // it waits for the lock
+	over := time.Now()
+	r.dumps.Unlock()
+	if d := <-deadline; d.Before(over.Add(cleanup.Timeout)) {
+		t.Errorf("%v of its time are gone", over.Add(cleanup.Timeout).Sub(d))
 	}
 }
 

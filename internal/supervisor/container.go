@@ -207,11 +207,8 @@ func (c *container) clean(r *run) {
 			_ = r.mounts.Close() // a namespace has nothing to flush
 		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), cleanup.Timeout)
-	defer cancel()
-	r.dumps.Lock() // criu may be about to leave the cgroup
-	defer r.dumps.Unlock()
-	if err := r.rt.Delete(ctx, true); err != nil {
+	err := r.afterDump(func(ctx context.Context) error { return r.rt.Delete(ctx, true) })
+	if err != nil {
 		c.srv.log.Warn("delete container from the kernel", "container", c.id, "error", err)
 		c.srv.remains(c.id)
 	}
@@ -219,6 +216,16 @@ func (c *container) clean(r *run) {
 	close(r.done)
 	c.srv.release(c)
 	c.srv.idleCheck()
+}
+
+// afterDump does f when criu has left the cgroup. The time for it begins then: a dump
+// may take longer.
+func (r *run) afterDump(f func(context.Context) error) error {
+	r.dumps.Lock()
+	defer r.dumps.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), cleanup.Timeout)
+	defer cancel()
+	return f(ctx)
 }
 
 // awaitStreams waits until an adopted run has its streams back: they may hold
