@@ -163,7 +163,7 @@ func TestUnfinishedCheckpointIsNone(t *testing.T) {
 		t.Errorf("%v, %v", list, err)
 	}
 	root := s.store.file(c.rec.ID, checkpointsDir)
-	for _, name := range []string{".one.unfinished", "two"} {
+	for _, name := range []string{wire.Unfinished("one") + "1", "two"} {
 		if err := os.MkdirAll(filepath.Join(root, name), 0o700); err != nil {
 			t.Fatal(err)
 		}

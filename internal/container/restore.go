@@ -29,12 +29,14 @@ func New(ctx context.Context, o Options) (*Service, error) {
 		s.byID[r.ID], s.byName[r.Name] = c, c
 		s.reserveLabels(r.Labels)
 	}
+	left := s.findAbandoned()
 	live, next, err := o.Supervisor.Watch(s.ctx)
 	if err != nil {
 		return nil, err
 	}
 	live = s.dropRecorded(ctx, live)
 	s.adopt(ctx, live)
+	s.sweepAbandoned(left, live)
 	if err := o.Networks.Restore(ctx, s.sandboxes()); err != nil {
 		return nil, err
 	}

@@ -95,11 +95,12 @@ func (s *Service) rewatch() {
 		if err == nil {
 			var live []wire.Container
 			var next func() (wire.Event, error)
-			runs := s.runs()
+			runs, left := s.runs(), s.findAbandoned()
 			if live, next, err = s.Supervisor.Watch(s.ctx); err == nil {
 				s.returnStreams(live)
 				s.tasks.Go(func() { s.watch(next) })
 				s.catchUp(live, runs)
+				s.sweepAbandoned(left, live)
 				s.tasks.Go(func() { s.endUnrecorded(live) })
 				return
 			}

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -37,5 +39,21 @@ func TestCheckpointNames(t *testing.T) {
 		matches(t, "a relative directory", c.fails(1, "checkpoint", "ls", "--checkpoint-dir", "x", name), "is not an absolute path")
 		matches(t, "no container", c.fails(1, "checkpoint", "ls", "nobody"), "No such container: nobody")
 		equal(t, "it is there", c.ok("inspect", "-f", "{{.State.Status}}", name), "created")
+
+		// Whoever can write there says what is restored.
+		shared := filepath.Join(t.TempDir(), "shared")
+		if err := os.Mkdir(shared, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(shared, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		running := c.background()
+		matches(t, "everybody's directory", c.fails(1, "checkpoint", "create", "--checkpoint-dir", shared, running, "one"),
+			`^Error response from daemon: Cannot checkpoint container `+running+`: create checkpoint: checkpoint directory `+shared+` must belong to user 0 and be writable for nobody else`)
+		equal(t, "it runs", c.ok("inspect", "-f", "{{.State.Status}}", running), "running")
+		if entries, err := os.ReadDir(shared); err != nil || len(entries) > 0 {
+			t.Errorf("left: %v, %v", entries, err)
+		}
 	}
 }
