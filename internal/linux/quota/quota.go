@@ -117,14 +117,23 @@ func (f *Filesystem) Get(project uint32) (Quota, error) {
 	return Quota{Limit: d.blockHard * basicBlock, Used: d.blocks * basicBlock, Inodes: d.inodes}, nil
 }
 
-// Limit bounds what a project's files may take together; 0 for no bound.
+// Limit bounds what a project's files may take together; 0 for no bound. The bound
+// is of whole blocks: what is less than one counts as one, since none is no bound.
 func (f *Filesystem) Limit(project uint32, bytes uint64) error {
-	blocks := bytes / basicBlock
+	blocks := basicBlocks(bytes)
 	d := diskQuota{version: diskQuotaVersion, flags: diskQuotaProject, fields: fieldBlockLimits, id: project, blockHard: blocks, blockSoft: blocks}
 	if err := f.control(xSetLimits, project, unsafe.Pointer(&d)); err != nil {
 		return fmt.Errorf("set quota of project %d: %w", project, err)
 	}
 	return nil
+}
+
+func basicBlocks(bytes uint64) uint64 {
+	blocks := bytes / basicBlock
+	if bytes%basicBlock > 0 {
+		blocks++
+	}
+	return blocks
 }
 
 // Ids that Unused gives are beyond those that people and Docker, which counts from

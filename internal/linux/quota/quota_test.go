@@ -115,6 +115,30 @@ func TestLimit(t *testing.T) {
 	})
 }
 
+// TestLimitRoundsUp: the smallest limit is one, too.
+func TestLimitRoundsUp(t *testing.T) {
+	for bytes, want := range map[uint64]uint64{0: 0, 1: 1, 100: 1, 512: 1, 513: 2, 4 << 20: 8 << 10, 1<<64 - 1: 1 << 55} {
+		if got := basicBlocks(bytes); got != want {
+			t.Errorf("%d bytes are %d blocks, want %d", bytes, got, want)
+		}
+	}
+	eachKind(t, func(t *testing.T, _ string, fs *Filesystem) {
+		id, err := fs.Unused()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fs.Limit(id, 100); err != nil {
+			t.Fatal(err)
+		}
+		if q, err := fs.Get(id); err != nil || q.Limit == 0 {
+			t.Errorf("100 bytes became %+v, %v", q, err)
+		}
+		if err := fs.Limit(id, 0); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // TestAssignAtOnce: of several who choose the same id at most one keeps it.
 func TestAssignAtOnce(t *testing.T) {
 	eachKind(t, func(t *testing.T, dir string, fs *Filesystem) {
