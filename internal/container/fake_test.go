@@ -70,6 +70,7 @@ func (f *fakeSupervisor) Adopt(context.Context, string, wire.Start, wire.FDs) er
 type fakeRootfs struct {
 	engine.Rootfs
 	mounts   []engine.RootfsMount // nil: the machine's root
+	limits   bool
 	removing func(key string)
 }
 
@@ -80,7 +81,7 @@ func (f *fakeRootfs) RootfsMounts(context.Context, string) ([]engine.RootfsMount
 	return []engine.RootfsMount{{Type: "bind", Source: "/"}}, nil
 }
 
-func (f *fakeRootfs) RootfsLimited(context.Context, string) (bool, error) { return false, nil }
+func (f *fakeRootfs) RootfsLimits() bool { return f.limits }
 
 func (f *fakeRootfs) RemoveRootfs(_ context.Context, key string) error {
 	if f.removing != nil {

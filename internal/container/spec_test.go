@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
 func testPlan() *plan {
@@ -111,5 +112,29 @@ func TestCapabilities(t *testing.T) {
 	}
 	if _, err := capabilities(&container.HostConfig{CapAdd: []string{"FLY"}}); err == nil {
 		t.Error("unknown capability accepted")
+	}
+}
+
+// TestProjectsAreKept: where layers can have limits, no container with a profile
+// moves files between projects, whether it has a limit itself or not.
+func TestProjectsAreKept(t *testing.T) {
+	for _, limits := range []bool{true, false} {
+		for profile, confined := range map[string]bool{"": true, `{"defaultAction":"SCMP_ACT_ALLOW"}`: true, "unconfined": false} {
+			s, _ := newService(t, &fakeSupervisor{}, func(*record) {})
+			s.Images = &fakeRootfs{limits: limits}
+			sp, err := s.finishSpec(testPlan(), security{seccomp: profile})
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept := false
+			if p := sp.Linux.Seccomp; p != nil {
+				kept = slices.ContainsFunc(p.Syscalls, func(c specs.LinuxSyscall) bool {
+					return slices.Contains(c.Names, "ioctl") && len(c.Args) == 1 && c.Args[0].Index == 1
+				})
+			}
+			if kept != (limits && confined) {
+				t.Errorf("limits %v, profile %q: kept %v", limits, profile, kept)
+			}
+		}
 	}
 }

@@ -30,7 +30,7 @@ func (s *Service) startRequest(ctx context.Context, r *record, sandbox *engine.S
 	if err := s.prepareMounts(ctx, r); err != nil {
 		return req, err
 	}
-	sp, err := s.finishSpec(ctx, p, sec)
+	sp, err := s.finishSpec(p, sec)
 	if err != nil {
 		return req, err
 	}
@@ -100,7 +100,7 @@ func (s *Service) prepareMounts(ctx context.Context, r *record) error {
 }
 
 // finishSpec makes the spec, with what files and images say about it.
-func (s *Service) finishSpec(ctx context.Context, p *plan, sec security) (*specs.Spec, error) {
+func (s *Service) finishSpec(p *plan, sec security) (*specs.Spec, error) {
 	sp, err := p.spec()
 	if err != nil {
 		return nil, err
@@ -111,11 +111,11 @@ func (s *Service) finishSpec(ctx context.Context, p *plan, sec security) (*specs
 	if sp.Linux.Seccomp, err = s.seccomp(sec.seccomp, p.rec.Host.Privileged, sp); err != nil {
 		return nil, err
 	}
-	limited, err := s.Images.RootfsLimited(ctx, p.rec.ID)
-	if limited {
+	// One without a limit, too: it could fill the project of another.
+	if s.Images.RootfsLimits() {
 		sp.Linux.Seccomp = seccompprofile.KeepProjects(sp.Linux.Seccomp)
 	}
-	return sp, err
+	return sp, nil
 }
 
 // rootfsOf lists the mounts of the root filesystem.

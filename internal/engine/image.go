@@ -96,9 +96,9 @@ type Rootfs interface {
 	// opts are the storage options of a container ("size"), wrong ones are
 	// errs.InvalidArgument.
 	PrepareRootfs(ctx context.Context, key string, img Image, opts map[string]string) error
-	// RootfsLimited tells whether what is written to the snapshot is bounded by the
-	// quota of a project.
-	RootfsLimited(ctx context.Context, key string) (bool, error)
+	// RootfsLimits tells whether snapshots may be bounded by quotas of projects. It
+	// does not change while the store is open.
+	RootfsLimits() bool
 	// RootfsMounts gives the mounts of an existing snapshot.
 	RootfsMounts(ctx context.Context, key string) ([]RootfsMount, error)
 	// RemoveRootfs removes the snapshot; a missing one is no error.

@@ -71,14 +71,8 @@ func (s *Service) PrepareRootfs(ctx context.Context, key string, img engine.Imag
 	return nil
 }
 
-// RootfsLimited implements engine.Rootfs.
-func (s *Service) RootfsLimited(_ context.Context, key string) (bool, error) {
-	if err := validKey(key); err != nil {
-		return false, err
-	}
-	_, ok := s.rootfs.limits.project(filepath.Join(s.rootfs.root, key))
-	return ok, nil
-}
+// RootfsLimits implements engine.Rootfs.
+func (s *Service) RootfsLimits() bool { return s.rootfs.limits.fs != nil }
 
 // RootfsMounts gives the mounts of a writable layer.
 func (s *Service) RootfsMounts(ctx context.Context, key string) ([]engine.RootfsMount, error) {

@@ -55,6 +55,7 @@ func TestStorageQuota(t *testing.T) {
 		limit := []string{"--storage-opt", "size=16M"}
 		c.runs(0, limit, write(8))
 		matches(t, "over the limit", c.runs(1, limit, write(32)), overLimit)
+		matches(t, "less than a block", c.runs(1, []string{"--storage-opt", "size=100"}, write(8)), overLimit)
 		c.runs(0, nil, write(32))
 		c.runs(0, []string{"--storage-opt", "size=0"}, write(32))
 
@@ -91,15 +92,18 @@ func TestStorageQuotaByDefault(t *testing.T) {
 	})
 }
 
-// TestStorageQuotaStays: a process of the container cannot leave the project.
+// TestStorageQuotaStays: a process of a container cannot leave its project, or enter another.
 func TestStorageQuotaStays(t *testing.T) {
 	eachQuotaDisk(t, func(t *testing.T, disk string) {
 		c := one(t, quotaEngine(t, disk, "data"))
-		name := c.container()
-		c.ok("run", "-d", "--name", name, "--storage-opt", "size=16m", "probe", "sleep", "600")
-		c.ok("exec", name, "touch", "/file")
-		for _, file := range []string{"/file", "/"} {
-			c.fails(1, "exec", name, "probe", "project", file)
+		// One without a limit could fill the project of one that has one.
+		for _, limit := range [][]string{{"--storage-opt", "size=16m"}, nil} {
+			name := c.container()
+			c.ok(append(append([]string{"run", "-d", "--name", name}, limit...), "probe", "sleep", "600")...)
+			c.ok("exec", name, "touch", "/file")
+			for _, file := range []string{"/file", "/"} {
+				c.fails(1, "exec", name, "probe", "project", file)
+			}
 		}
 	})
 }
