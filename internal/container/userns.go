@@ -37,33 +37,29 @@ func (s *Service) checkUserns(h *container.HostConfig) error {
 }
 
 // usersDonor is the container whose user namespace r shares, since it shares another
-// namespace that belongs to it; nil if there is none, or r is in the machine's. To
+// namespace that belongs to it; nil if there is none, or both are in the machine's. To
 // share those of containers in different user namespaces is not possible.
 func (s *Service) usersDonor(r *record) (*record, error) {
-	if s.Remap.Empty() || r.Host.UsernsMode.IsHost() {
-		return nil, nil
-	}
 	var donor *record
 	for _, ref := range []string{r.Host.NetworkMode.ConnectedContainer(), r.Host.PidMode.Container(), r.Host.IpcMode.Container()} {
 		if ref == "" {
 			continue
 		}
-		c, err := s.find(ref)
+		o, err := s.donor(ref)
 		if err != nil {
-			return nil, badReference(err)
-		}
-		o := c.view()
-		if !o.State.running() {
 			continue // whoever joins says so
 		}
-		if o.State.Remap == nil {
-			return nil, errs.New(errs.Conflict, "cannot join namespaces of container %s: it is in the host's user namespace, which this one can be in with --userns=host", o.Name)
-		}
-		if donor == nil {
-			donor = &o
+		if mapped, err := s.joinsUsers(r, o); !mapped || err != nil {
+			if err != nil {
+				return nil, err
+			}
 			continue
 		}
-		same, err := sameUsers(donor, &o)
+		if donor == nil {
+			donor = o
+			continue
+		}
+		same, err := sameUsers(donor, o)
 		if err != nil {
 			return nil, err
 		}
@@ -72,6 +68,22 @@ func (s *Service) usersDonor(r *record) (*record, error) {
 		}
 	}
 	return donor, nil
+}
+
+// joinsUsers tells whether r comes into a user namespace of the donor's own. What
+// is in the machine's does not mix with what is not.
+func (s *Service) joinsUsers(r, donor *record) (bool, error) {
+	const text = "cannot join namespaces of container %s: it is in "
+	mapped := donor.State.Remap != nil
+	switch hosts := r.Host.UsernsMode.IsHost(); {
+	case mapped && hosts:
+		return false, errs.New(errs.Conflict, text+"a user namespace of its own, which this one cannot be in with --userns=host: start one of them without it, or both with it", donor.Name)
+	case mapped && s.Remap.Empty():
+		return false, errs.New(errs.Conflict, text+"a user namespace of its own, from before the daemon lost its userns-remap: restart it first", donor.Name)
+	case !mapped && !hosts && !s.Remap.Empty():
+		return false, errs.New(errs.Conflict, text+"the host's user namespace, which this one can be in with --userns=host", donor.Name)
+	}
+	return mapped, nil
 }
 
 func sameUsers(a, b *record) (bool, error) {
@@ -88,15 +100,15 @@ func sameUsers(a, b *record) (bool, error) {
 // run has; nil: those of the machine. close gives up what is open.
 func (s *Service) users(r *record) (u engine.Users, ids *user.IdentityMapping, close func(), err error) {
 	close = func() {}
-	if s.Remap.Empty() || r.Host.UsernsMode.IsHost() {
-		return u, nil, close, nil
-	}
 	if err := s.checkUserns(r.Host); err != nil { // the daemon may have had no mappings at create
 		return u, nil, nil, err
 	}
 	donor, err := s.usersDonor(r)
 	if err != nil {
 		return u, nil, nil, err
+	}
+	if s.Remap.Empty() || r.Host.UsernsMode.IsHost() {
+		return u, nil, close, nil
 	}
 	if donor == nil {
 		return engine.Users{Mapped: true}, &s.Remap, close, nil

@@ -129,3 +129,45 @@ func TestRemapRecorded(t *testing.T) {
 		}
 	}
 }
+
+// TestUserNamespacesDoNotMix: containers in the machine's user namespace and others
+// share no namespaces, whatever the daemon is told.
+func TestUserNamespacesDoNotMix(t *testing.T) {
+	own := "it is in a user namespace of its own"
+	for _, c := range []struct {
+		mode          container.UsernsMode
+		remap, mapped bool // the daemon, the donor
+		want          string
+	}{
+		{"host", true, true, own + ", which this one cannot be in with --userns=host"},
+		{"host", false, true, own + ", which this one cannot be in with --userns=host"},
+		{"", false, true, own + ", from before the daemon lost its userns-remap: restart it first"},
+		{"", true, false, "it is in the host's user namespace"},
+		{"host", true, false, ""},
+		{"host", false, false, ""},
+		{"", false, false, ""},
+	} {
+		s, donor := newService(t, &fakeSupervisor{}, func(r *record) { r.State.Status, r.State.Pid = container.StateRunning, 1 })
+		if c.mapped {
+			donor.rec.State.Remap = &testRemap
+		}
+		if c.remap {
+			s.Remap = testRemap
+		}
+		for kind, set := range map[string]func(h *container.HostConfig, id string){
+			"network": func(h *container.HostConfig, id string) { h.NetworkMode = container.NetworkMode("container:" + id) },
+			"pid":     func(h *container.HostConfig, id string) { h.PidMode = container.PidMode("container:" + id) },
+			"ipc":     func(h *container.HostConfig, id string) { h.IpcMode = container.IpcMode("container:" + id) },
+		} {
+			r := record{ID: newID(), Host: &container.HostConfig{UsernsMode: c.mode}}
+			set(r.Host, donor.rec.ID)
+			_, _, done, err := s.users(&r)
+			switch {
+			case c.want == "" && err == nil:
+				done()
+			case c.want == "" || !errs.Is(err, errs.Conflict) || !strings.Contains(err.Error(), c.want):
+				t.Errorf("%s of %+v: %v", kind, c, err)
+			}
+		}
+	}
+}

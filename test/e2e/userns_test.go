@@ -276,7 +276,10 @@ func usernsShared(t *testing.T, c *cli) {
 	matches(t, "all of them", c.ok("run", "--rm", "--network", "container:"+donor, "--pid", "container:"+donor, "--ipc", "container:"+donor, "busybox", "ps"), "sleep 600")
 	matches(t, "in two", c.fails(125, "run", "--rm", "--network", "container:"+donor, "--pid", "container:"+other, "busybox", "true"), "they are in different user namespaces")
 	matches(t, "of the host's", c.fails(125, "run", "--rm", "--network", "container:"+host, "busybox", "true"), "it is in the host's user namespace")
-	equal(t, "from the host's", c.ok("run", "--rm", "--userns", "host", "--network", "container:"+donor, "busybox", "id", "-u"), "0")
+	for _, kind := range []string{"network", "pid", "ipc"} {
+		matches(t, kind+" from the host's", c.fails(125, "run", "--rm", "--userns", "host", "--"+kind, "container:"+donor, "busybox", "true"), "it is in a user namespace of its own, which this one cannot be in with --userns=host")
+		equal(t, kind+" within the host's", c.ok("run", "--rm", "--userns", "host", "--"+kind, "container:"+host, "busybox", "id", "-u"), "0")
+	}
 	matches(t, "no network", c.ok("run", "--rm", "--network", "none", "busybox", "ip", "-o", "link"), "^1: lo: <LOOPBACK,UP")
 	equal(t, "the host's IPC", c.ok("run", "--rm", "--ipc", "host", "busybox", "readlink", "/proc/self/ns/ipc"), c.ok("run", "--rm", "--userns", "host", "--ipc", "host", "busybox", "readlink", "/proc/self/ns/ipc"))
 	matches(t, "containers see each other", c.ok("exec", donor, "ping", "-c", "1", "-W", "5", c.address(host)), "1 packets received")
@@ -316,7 +319,7 @@ func TestUserNamespacesSurvive(t *testing.T) {
 	t.Parallel()
 	e := remapped(t)
 	c := one(t, e)
-	name, stopped := c.background("-v", "/vol"), c.container()
+	name, stopped := c.background("-v", "/vol", "--ipc", "shareable"), c.container()
 	c.ok("create", "--name", stopped, "busybox", "sh", "-c", "stat -c %u:%g /f /; cat /proc/self/uid_map")
 	check := func(when string) {
 		t.Helper()
@@ -348,10 +351,14 @@ func TestUserNamespacesSurvive(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("without mappings")
+	for _, kind := range []string{"network", "pid", "ipc"} {
+		matches(t, "joined without mappings", c.fails(125, "run", "--rm", "--"+kind, "container:"+name, "busybox", "true"), "it is in a user namespace of its own, .* restart it first")
+	}
 	equal(t, "a container of before", strings.Join(strings.Fields(c.ok("start", "-a", stopped)), " "), "0:0 0:0 0 0 4294967295")
 	c.ok("restart", "-t", "0", name)
 	equal(t, "its files", c.ok("exec", name, "stat", "-c", "%u:%g", "/root/f", "/vol/f"), "0:0\n0:0")
 	equal(t, "its namespace", strings.Fields(c.ok("exec", name, "cat", "/proc/self/uid_map"))[1], "0")
+	equal(t, "joined after that", c.ok("run", "--rm", "--network", "container:"+name, "busybox", "id", "-u"), "0")
 }
 
 // TestUserNamespacesRefused: a daemon that cannot give containers the ids which it
