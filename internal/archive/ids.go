@@ -3,6 +3,7 @@ package archive
 import (
 	"archive/tar"
 	"encoding/binary"
+	"slices"
 
 	"github.com/moby/sys/user"
 
@@ -40,6 +41,14 @@ func containerID(id int, ids []user.IDMap) int {
 		}
 	}
 	return nobody
+}
+
+// owns tells whether a number of the machine's is that of a user of the container's.
+func (m IDs) owns(uid int) bool {
+	return slices.ContainsFunc(m.UIDMaps, func(r user.IDMap) bool {
+		n := int64(uid) - r.ParentID
+		return n >= 0 && n < r.Count
+	})
 }
 
 // outside gives the machine's numbers of an owner in the container.

@@ -66,7 +66,7 @@ func TestIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	u := Unpacker{Root: openRoot(t, to), IDs: testIDs}
-	if err := u.Into(t.Context(), "/", &kept); err != nil {
+	if err := asRoot(testIDs, func() error { return u.Into(t.Context(), "/", &kept) }); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"root", "user", "dir"} {
@@ -75,7 +75,7 @@ func TestIDs(t *testing.T) {
 			t.Errorf("%s belongs to %d:%d, %v", name, st.Uid, st.Gid, err)
 		}
 	}
-	if err := u.Into(t.Context(), "/", &b); !errs.Is(err, errs.InvalidArgument) {
+	if err := asRoot(testIDs, func() error { return u.Into(t.Context(), "/", &b) }); !errs.Is(err, errs.InvalidArgument) {
 		t.Errorf("an owner that is not mapped: %v", err)
 	}
 }

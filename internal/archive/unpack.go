@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
-	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +29,9 @@ type Unpacker struct {
 	KeepKinds bool
 	// Owner, if set, replaces the owners that the archive names.
 	Owner *Owner
-	IDs   IDs // of the container; see there
+	// IDs are the container's. If they map anything, the caller sees to it that what
+	// is made belongs to the container's root: see process.OwnFiles.
+	IDs IDs
 }
 
 // Into unpacks a tar stream, compressed or not, into an existing directory of
@@ -188,9 +187,7 @@ func (x *unpacking) make(parent int, base string, head *tar.Header) error {
 	mode := uint32(head.Mode) & 0o7777
 	switch head.Typeflag {
 	case tar.TypeDir:
-		if err := unix.Mkdirat(parent, base, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
-			return err
-		}
+		return x.dir(parent, base, mode, head)
 	case tar.TypeReg, '\x00':
 		return x.file(parent, base, mode, head)
 	case tar.TypeSymlink:
@@ -202,7 +199,7 @@ func (x *unpacking) make(parent int, base string, head *tar.Header) error {
 	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
 		kinds := map[byte]uint32{tar.TypeChar: unix.S_IFCHR, tar.TypeBlock: unix.S_IFBLK, tar.TypeFifo: unix.S_IFIFO}
 		dev := unix.Mkdev(uint32(head.Devmajor), uint32(head.Devminor))
-		if err := unix.Mknodat(parent, base, kinds[head.Typeflag]|mode, int(dev)); err != nil {
+		if err := unix.Mknodat(parent, base, kinds[head.Typeflag], int(dev)); err != nil {
 			return err
 		}
 	case tar.TypeXGlobalHeader:
@@ -215,6 +212,26 @@ func (x *unpacking) make(parent int, base string, head *tar.Header) error {
 		return err
 	}
 	defer fd.Close(h)
+	if err := x.checkMade(h, head); err != nil {
+		return err
+	}
+	return x.attributes(h, mode, head)
+}
+
+// dir makes a directory, or gives one that is there the attributes. One that is not
+// the container's stays as it is: its root could not change it either.
+func (x *unpacking) dir(parent int, base string, mode uint32, head *tar.Header) error {
+	h, made, err := mount.MakeDir(parent, base, 0o700)
+	if err != nil {
+		return err
+	}
+	defer fd.Close(h)
+	if ours, err := x.containers(h); !ours || err != nil {
+		if made && err == nil {
+			return errReplaced
+		}
+		return err
+	}
 	return x.attributes(h, mode, head)
 }
 
@@ -240,77 +257,4 @@ func (x *unpacking) link(parent int, base string, head *tar.Header) error {
 	}
 	defer fd.Close(dir)
 	return unix.Linkat(dir, path.Base(target), parent, base, 0)
-}
-
-// attributes sets owner, mode, capabilities and time of what is behind h, in the
-// order in which the one does not undo the other.
-func (x *unpacking) attributes(h int, mode uint32, head *tar.Header) error {
-	self := "/proc/self/fd/" + strconv.Itoa(h)
-	owner := Owner{head.Uid, head.Gid}
-	if x.Owner != nil {
-		owner = *x.Owner
-	}
-	owner, err := x.IDs.outside(owner)
-	if err != nil {
-		return err
-	}
-	if err := unix.Fchownat(h, "", owner.UID, owner.GID, unix.AT_EMPTY_PATH); err != nil {
-		return fmt.Errorf("set owner: %w", err)
-	}
-	if head.Typeflag != tar.TypeSymlink {
-		if err := unix.Chmod(self, mode); err != nil {
-			return fmt.Errorf("set mode: %w", err)
-		}
-		for key, value := range head.PAXRecords {
-			name, ok := strings.CutPrefix(key, paxXattr)
-			if !ok || name != capabilityXattr && !strings.HasPrefix(name, "user.") {
-				continue // labels and the like are this machine's to give
-			}
-			if name == capabilityXattr {
-				if value = x.IDs.capabilityOutside(value); value == "" {
-					continue
-				}
-			}
-			if err := unix.Setxattr(self, name, []byte(value), 0); err != nil && !errors.Is(err, unix.ENOTSUP) {
-				return fmt.Errorf("set extended attribute %s: %w", name, err)
-			}
-		}
-	}
-	return setTime(h, head)
-}
-
-func setTime(h int, head *tar.Header) error {
-	if head.ModTime.IsZero() {
-		return nil
-	}
-	at := unix.NsecToTimespec(head.ModTime.UnixNano())
-	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, at}
-	err := unix.UtimesNanoAt(h, "", times, unix.AT_EMPTY_PATH)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) { // before Linux 5.8 by the name only
-		err = unix.UtimesNanoAt(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(h), times, 0)
-	}
-	if err != nil {
-		return fmt.Errorf("set time: %w", err)
-	}
-	return nil
-}
-
-// finish sets the times of directories, which the making of what is in them has
-// changed, the innermost first.
-func (x *unpacking) finish() error {
-	for _, d := range slices.Backward(x.dirs) {
-		h, err := x.Root.Open(path.Join(x.top, d.Name), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-			continue // a later entry took its place
-		}
-		if err != nil {
-			return fmt.Errorf("set time of %s: %w", d.Name, err)
-		}
-		err = setTime(h, d)
-		fd.Close(h)
-		if err != nil {
-			return fmt.Errorf("%s: %w", d.Name, err)
-		}
-	}
-	return nil
 }
