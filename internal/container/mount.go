@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -307,65 +305,6 @@ func fromMount(in *mount.Mount) (mountPoint, error) {
 		return bad("subpath must be a relative path within the volume")
 	}
 	return m, nil
-}
-
-// checkSources verifies the host paths of bind mounts, but for those that -v makes
-// when the container starts.
-func checkSources(ms []mountPoint) error {
-	for _, m := range ms {
-		if m.Type != mount.TypeBind {
-			continue
-		}
-		_, err := os.Stat(m.Source)
-		switch {
-		case err == nil, errors.Is(err, fs.ErrNotExist) && m.CreateSource:
-		case errors.Is(err, fs.ErrNotExist):
-			return errs.New(errs.InvalidArgument, "invalid mount config for type %q: bind source path does not exist: %s", m.Type, m.Source)
-		default:
-			return errs.New(errs.InvalidArgument, "invalid mount config for type %q: %w", m.Type, err)
-		}
-	}
-	return nil
-}
-
-// prepareSources makes the host paths of bind mounts that -v may make, or none on
-// an error, and checks all: a path may be gone since create.
-func (s *Service) prepareSources(ms []mountPoint) (err error) {
-	var made []string // outermost first
-	defer func() {
-		for _, dir := range made {
-			if err != nil {
-				_ = os.Remove(dir) // only if still empty
-			}
-		}
-	}()
-	if err := checkSources(ms); err != nil {
-		return err
-	}
-	for _, m := range ms {
-		if m.Type != mount.TypeBind || !m.CreateSource {
-			continue
-		}
-		if _, err := os.Stat(m.Source); err == nil {
-			continue
-		}
-		first := firstMissing(m.Source)
-		if err := os.MkdirAll(m.Source, 0o755); err != nil {
-			return errs.New(errs.Internal, "error while creating mount source path '%s': %w", m.Source, err)
-		}
-		made = append(made, first)
-	}
-	return checkPropagation(ms, s.DataRoot)
-}
-
-func firstMissing(p string) string {
-	for {
-		parent := filepath.Dir(p)
-		if _, err := os.Stat(parent); err == nil || parent == p {
-			return p
-		}
-		p = parent
-	}
 }
 
 // ensureVolumes creates the volumes of a new container and fills in names and

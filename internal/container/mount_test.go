@@ -1,13 +1,16 @@
 package container
 
 import (
+	"os"
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
 
 	"github.com/gantry-run/gantry/internal/errs"
+	"github.com/gantry-run/gantry/internal/testenv"
 )
 
 func none(string) ([]mountPoint, error) { return nil, errs.New(errs.NotFound, "none") }
@@ -139,5 +142,40 @@ func TestMountOf(t *testing.T) {
 		if got := mountOf(path, host); got != want {
 			t.Errorf("%s is on %+v, want %+v", path, got, want)
 		}
+	}
+}
+
+// TestSourcesOfMappedRoot: what -v makes belongs to root of the container, and what
+// is there already to whom it did.
+func TestSourcesOfMappedRoot(t *testing.T) {
+	testenv.Need(t, testenv.Root)
+	s, _ := newService(t, &fakeSupervisor{}, func(*record) {})
+	dir := t.TempDir()
+	if err := os.Symlink("old", dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir+"/old", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var ms []mountPoint
+	for _, source := range []string{"/old", "/a/b/c", "/a/b/d", "/link/e"} {
+		ms = append(ms, mountPoint{Type: mount.TypeBind, Source: dir + source, Destination: source, CreateSource: true})
+	}
+	if err := s.prepareSources(ms, &testRemap); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][2]uint32{"/old": {}, "/a": {100000, 200000}, "/a/b": {100000, 200000}, "/a/b/c": {100000, 200000}, "/a/b/d": {100000, 200000}, "/old/e": {100000, 200000}} {
+		var st unix.Stat_t
+		if err := unix.Lstat(dir+name, &st); err != nil || st.Uid != want[0] || st.Gid != want[1] {
+			t.Errorf("%s belongs to %d:%d, %v", name, st.Uid, st.Gid, err)
+		}
+	}
+	ms = []mountPoint{{Type: mount.TypeBind, Source: dir + "/new/x", Destination: "/x", CreateSource: true}}
+	if err := s.prepareSources(ms, nil); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir+"/new/x", &st); err != nil || st.Uid != 0 {
+		t.Errorf("without mappings it belongs to %d, %v", st.Uid, err)
 	}
 }

@@ -84,7 +84,7 @@ func (s *Service) planRun(ctx context.Context, r *record, sec security, sandbox 
 
 // prepareMounts makes what the container's mounts need outside of it.
 func (s *Service) prepareMounts(ctx context.Context, r *record) error {
-	if err := s.prepareSources(r.Mounts); err != nil {
+	if err := s.prepareSources(r.Mounts, r.State.Remap); err != nil {
 		return err
 	}
 	if err := s.findImageMounts(ctx, r); err != nil {

@@ -258,6 +258,13 @@ func usernsMounts(t *testing.T, c *cli) {
 			t.Errorf("%q is missing:\n%s", refusal, got.stderr)
 		}
 	}
+	made := filepath.Join(dir, "made", "deep")
+	for range 2 { // made, and there
+		equal(t, "a directory that -v makes", c.ok("run", "--rm", "-v", made+":/host", "busybox", "sh", "-c", "touch /host/new && stat -c %u:%g /host /host/new"), "0:0\n0:0")
+	}
+	if err := os.RemoveAll(filepath.Dir(made)); err != nil {
+		t.Fatal(err)
+	}
 	shown := testenv.Unique("vol")
 	c.ok("volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", "device="+dir, shown)
 	t.Cleanup(func() { c.ok("volume", "rm", "-f", shown) })
