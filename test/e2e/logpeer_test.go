@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gantry-run/gantry/internal/testenv"
 )
 
@@ -69,12 +71,12 @@ func (p *logPeer) start() {
 	p.until("listens", func(all []string) bool { return len(all) > 0 && strings.Contains(strings.Join(all, ""), `"listening"`) })
 }
 
-// stop ends the server without a chance to say so.
+// stop ends the server: its connections break, but no event is half taken.
 func (p *logPeer) stop() {
 	if p.cmd == nil {
 		return
 	}
-	_ = p.cmd.Process.Kill() // it may have ended
+	_ = p.cmd.Process.Signal(unix.SIGTERM) // it may have ended
 	p.read.Wait()
 	_ = p.cmd.Wait() // how it ends is its affair
 	p.cmd = nil

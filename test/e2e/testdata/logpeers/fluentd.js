@@ -3,6 +3,8 @@
 //
 //   node fluentd.js PORT|SOCKET
 "use strict";
+// It acknowledges an event before it hands it out: it must not end in between.
+process.on("SIGTERM", () => process.exit());
 const { FluentServer } = require("@fluent-org/logger");
 const at = process.argv[2];
 const listenOptions = /^\d+$/.test(at) ? { port: Number(at), host: "127.0.0.1" } : { path: at };
