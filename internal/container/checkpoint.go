@@ -72,20 +72,32 @@ func (s *Service) checkpointRoot(r *record, dir string) (string, error) {
 	return filepath.Clean(dir), nil
 }
 
-// findCheckpoint gives the directory of a checkpoint that is there.
-func (s *Service) findCheckpoint(r *record, id string, k engine.Checkpoint) (string, error) {
+// lookCheckpoint gives the directory of a checkpoint, and what is there; nil: nothing.
+func (s *Service) lookCheckpoint(r *record, k engine.Checkpoint) (dir string, found fs.FileInfo, err error) {
 	root, err := s.checkpointRoot(r, k.Dir)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	dir := filepath.Join(root, k.Name)
-	info, err := os.Lstat(dir)
+	dir = filepath.Join(root, k.Name)
+	found, err = os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return dir, nil, nil
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("find checkpoint %s of container %s: %w", k.Name, r.ID, err)
+	}
+	return dir, found, nil
+}
+
+// findCheckpoint gives the directory of a checkpoint that is there.
+func (s *Service) findCheckpoint(r *record, id string, k engine.Checkpoint) (string, error) {
+	dir, found, err := s.lookCheckpoint(r, k)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "", errs.New(errs.NotFound, "checkpoint %s does not exist for container %s", k.Name, id)
 	case err != nil:
-		return "", fmt.Errorf("find checkpoint %s of container %s: %w", k.Name, id, err)
-	case !info.IsDir():
+		return "", err
+	case found == nil:
+		return "", errs.New(errs.NotFound, "checkpoint %s does not exist for container %s", k.Name, id)
+	case !found.IsDir():
 		return "", errs.New(errs.InvalidArgument, "%s exists and is not a directory", dir)
 	}
 	return dir, nil
@@ -93,21 +105,16 @@ func (s *Service) findCheckpoint(r *record, id string, k engine.Checkpoint) (str
 
 // newCheckpoint gives the directory of a checkpoint that is not there yet.
 func (s *Service) newCheckpoint(r *record, id string, k engine.Checkpoint) (string, error) {
-	root, err := s.checkpointRoot(r, k.Dir)
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(root, k.Name)
-	info, err := os.Lstat(dir)
+	dir, found, err := s.lookCheckpoint(r, k)
 	switch {
-	case err == nil && info.IsDir():
-		return "", errs.New(errs.Conflict, "checkpoint with name %s already exists for container %s", k.Name, id)
-	case err == nil:
-		return "", errs.New(errs.Conflict, "%s exists and is not a directory", dir)
-	case !errors.Is(err, fs.ErrNotExist):
+	case err != nil:
 		return "", err
+	case found != nil && found.IsDir():
+		return "", errs.New(errs.Conflict, "checkpoint with name %s already exists for container %s", k.Name, id)
+	case found != nil:
+		return "", errs.New(errs.Conflict, "%s exists and is not a directory", dir)
 	}
-	return dir, os.MkdirAll(root, 0o700)
+	return dir, os.MkdirAll(filepath.Dir(dir), 0o700)
 }
 
 // Checkpoint implements engine.Containers.
